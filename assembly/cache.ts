@@ -1,0 +1,75 @@
+/**
+ * Memory caches (struct kvm_mmu_memory_cache): zeroed pages set aside, so that an operation that must not fail half
+ * way for want of memory can be given what it may need before it starts. A cache belongs to one thread at a time.
+ */
+import { ENOMEM } from "./errno";
+import { TABLES } from "./events";
+import * as events from "./events";
+import { adoptPage, CACHE, Pgt, releaseSlot, takeSlot } from "./pgt";
+import * as pool from "./pool";
+
+/** What an operation may use for new tables: nothing, the pool, or (any other value) a cache. */
+// @ts-ignore: decorator
+@inline export const NONE: usize = 0;
+// @ts-ignore: decorator
+@inline export const UNLIMITED: usize = 1;
+
+@unmanaged
+@final
+class Cache {
+  kind: u32;
+  pageShift: u32;
+  count: u32;
+  first: usize;
+}
+
+export function create(pageShift: u32): usize {
+  const slot = takeSlot(CACHE);
+  if (slot) changetype<Cache>(slot).pageShift = pageShift;
+  return slot;
+}
+
+export function topUp(slot: usize, pages: u32): i32 {
+  const cache = changetype<Cache>(slot);
+  while (cache.count < pages) {
+    const page = pool.allocate(cache.pageShift, 1);
+    if (!page) return -ENOMEM;
+    pool.setNextPage(page, cache.first);
+    cache.first = page;
+    cache.count++;
+  }
+  return 0;
+}
+
+// @ts-ignore: decorator
+@inline export function countOf(slot: usize): u32 { return changetype<Cache>(slot).count; }
+
+/** Pages that an operation can count on. */
+export function available(source: usize): u32 {
+  if (source == NONE) return 0;
+  return source == UNLIMITED ? u32.MAX_VALUE : countOf(source);
+}
+
+function pop(cache: Cache): usize {
+  const page = cache.first;
+  if (page) {
+    cache.first = pool.nextPage(page);
+    cache.count--;
+  }
+  return page;
+}
+
+export function destroy(slot: usize): void {
+  const cache = changetype<Cache>(slot);
+  for (let page = pop(cache); page; page = pop(cache)) pool.free(page, cache.pageShift, 1);
+  releaseSlot(slot);
+}
+
+/** A page for a new table of `pgt`, or 0: without a cache silently, from an empty one with a NOMEM event. */
+export function takePage(pgt: Pgt, source: usize): usize {
+  if (source == NONE) return 0;
+  const page = source == UNLIMITED ? pool.allocate(pgt.pageShift, 1) : pop(changetype<Cache>(source));
+  if (page) adoptPage(pgt, page);
+  else if (pgt.logs(TABLES)) events.append(events.NOMEM, 0, 0, 0, 0, 0, 0);
+  return page;
+}

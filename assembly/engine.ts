@@ -1,0 +1,148 @@
+/** Laying out a region, joining one, leaving it; making and unmaking page-table objects in it. */
+import { EBUSY, EINVAL, EMFILE, ENOMEM, EPERM } from "./errno";
+import { ALLOC_EXACT, TABLES } from "./events";
+import * as events from "./events";
+import { levelShift, stage1Levels, stage2Possible } from "./geometry";
+import {
+  argument, enter, HEADER_BYTES, H_BUDGET, H_COMMITTED, H_EVENTS, H_GROWABLE, H_MAGIC, H_OBJECTS, H_PHYS, H_THREADS,
+  H_UNITS, H_VERSION, MAGIC, overhead, PHYS_ALIGN, REGION_ALIGN, ringCapacity, setResult, THREAD_BYTES,
+  thread, T_STATE, UNIT_SHIFT, VERSION,
+} from "./layout";
+import { LAST_LEVEL } from "./descriptor";
+import { dsbIshst } from "./maintenance";
+import { adoptPage, HYP, Pgt, releaseSlot, STAGE2, takeSlot } from "./pgt";
+import * as pools from "./pool";
+import { rootBytes, startLevelOf, vtcr, wideAddresses } from "./vtcr";
+
+// @ts-ignore: decorator
+@inline const TABLE_ADDRESS_LIMIT: u64 = <u64>1 << 48;
+
+/** Lays out a region whose header is all zero or was never ours. Attach follows. */
+export function initialise(
+  base: usize, bytes: u64, phys: u64, units: u32, threads: u32, objectCount: u32, eventCount: u32, growable: bool,
+): i32 {
+  const before = overhead(units, threads, objectCount, eventCount);
+  const whole = before + (<u64>units << UNIT_SHIFT);
+  if (<u64>base & (REGION_ALIGN - 1) || !base || bytes & (REGION_ALIGN - 1) || phys & (PHYS_ALIGN - 1)) return -EINVAL;
+  if (!units || !threads || !objectCount || <u64>base + whole >= <u64>1 << 32) return -EINVAL;
+  if (phys + (<u64>units << UNIT_SHIFT) > TABLE_ADDRESS_LIMIT) return -EINVAL;
+  if (bytes < before || (!growable && bytes < whole)) return -ENOMEM;
+  const present = <u64><u32>memory.size() << 16;
+  if (present < <u64>base + min(bytes, whole)) return -ENOMEM;
+  memory.fill(base, 0, <usize>before);
+  store<u32>(base, VERSION, H_VERSION);
+  store<u32>(base, threads, H_THREADS);
+  store<u32>(base, objectCount, H_OBJECTS);
+  store<u32>(base, ringCapacity(eventCount), H_EVENTS);
+  store<u32>(base, units, H_UNITS);
+  store<u32>(base, growable, H_GROWABLE);
+  store<u64>(base, phys, H_PHYS);
+  store<u32>(base, units, H_BUDGET);
+  store<u32>(base, <u32>((min(bytes, whole) - before) >> UNIT_SHIFT), H_COMMITTED);
+  atomic.store<u64>(base, MAGIC, H_MAGIC);
+  return 0;
+}
+
+function isRegion(base: usize): bool {
+  const present = <u64><u32>memory.size() << 16;
+  return base != 0 && !(<u64>base & (REGION_ALIGN - 1)) && <u64>base + HEADER_BYTES <= present &&
+    atomic.load<u64>(base, H_MAGIC) == MAGIC;
+}
+
+export function versionAt(base: usize): u32 { return isRegion(base) ? load<u32>(base, H_VERSION) : 0; }
+
+/** Takes a thread slot of the region at `base`. */
+export function attach(base: usize): i32 {
+  if (!isRegion(base)) return -EINVAL;
+  if (versionAt(base) != VERSION) return -EPERM;
+  const threads = load<u32>(base, H_THREADS);
+  for (let slot: usize = 0; slot < threads; slot++) {
+    const state = base + HEADER_BYTES + slot * THREAD_BYTES + T_STATE;
+    if (atomic.cmpxchg<u32>(state, 0, 1) != 0) continue; // lost: another thread has this slot
+    enter(base, slot);
+    return <i32>slot;
+  }
+  return -EBUSY;
+}
+
+export function detach(): void { atomic.store<u32>(thread, 0, T_STATE); }
+
+// ---- page tables -----------------------------------------------------------------------------------------------
+
+function describe(pgt: Pgt): void {
+  setResult(0, pgt.vtcr);
+  setResult(1, <u64>pgt.rootPages << pgt.pageShift);
+  setResult(2, pgt.iaBits);
+  setResult(3, <u64>pgt.startLevel);
+  setResult(4, pgt.root ? pools.physicalOf(pgt.root) : 0);
+}
+
+function create(kind: u32, pageShift: u32, iaBits: u32, startLevel: i32, options: u32, mask: u32): Pgt | null {
+  const slot = takeSlot(kind);
+  if (!slot) return null;
+  const pgt = changetype<Pgt>(slot);
+  pgt.options = options;
+  pgt.pageShift = pageShift;
+  pgt.startLevel = startLevel;
+  pgt.rootShift = levelShift(pageShift, startLevel);
+  pgt.iaBits = iaBits;
+  pgt.events = mask;
+  pgt.paLimit = <u64>1 << (wideAddresses(pageShift, options) ? 52 : 48);
+  return pgt;
+}
+
+function isGranule(pageShift: u32): bool { return pageShift == 12 || pageShift == 14 || pageShift == 16; }
+
+/** kvm_pgtable_stage2_init: ID registers in arguments 0 and 1. */
+export function stage2Init(pageShift: u32, ipaBits: u32, options: u32, mask: u32): i32 {
+  if (!isGranule(pageShift) || !stage2Possible(pageShift, ipaBits)) return -EINVAL;
+  const startLevel = startLevelOf(pageShift, ipaBits);
+  const pgt = create(STAGE2, pageShift, ipaBits, startLevel, options, mask);
+  if (!pgt) return -EMFILE;
+  pgt.vtcr = vtcr(pageShift, ipaBits, options, argument(0), argument(1));
+  pgt.rootPages = <u32>(rootBytes(pageShift, ipaBits, startLevel) >> pageShift);
+  pgt.root = pools.allocate(pageShift, pgt.rootPages);
+  describe(pgt);
+  if (!pgt.root) {
+    releaseSlot(changetype<usize>(pgt));
+    return -ENOMEM;
+  }
+  pgt.tables = pgt.rootPages;
+  if (pgt.logs(TABLES)) events.append(ALLOC_EXACT, 0, 0, pgt.rootPages, pools.physicalOf(pgt.root), 0, 0);
+  dsbIshst(pgt);
+  return <i32>changetype<usize>(pgt);
+}
+
+/** kvm_pgtable_hyp_init: one root page. */
+export function hypInit(pageShift: u32, vaBits: u32, options: u32, mask: u32): i32 {
+  if (!isGranule(pageShift) || vaBits < 4 || vaBits > 60) return -EINVAL;
+  const startLevel = LAST_LEVEL + 1 - stage1Levels(pageShift, vaBits);
+  if (startLevel > LAST_LEVEL || startLevel < -1) return -EINVAL;
+  const pgt = create(HYP, pageShift, vaBits, startLevel, options, mask);
+  if (!pgt) return -EMFILE;
+  pgt.rootPages = 1;
+  pgt.root = pools.allocate(pageShift, 1);
+  describe(pgt);
+  if (!pgt.root) {
+    releaseSlot(changetype<usize>(pgt));
+    return -ENOMEM;
+  }
+  adoptPage(pgt, pgt.root);
+  return <i32>changetype<usize>(pgt);
+}
+
+/** An object over a root that the caller has built (an imported image). VTCR in argument 0. */
+export function adopt(
+  kind: u32, pageShift: u32, iaBits: u32, startLevel: i32, options: u32, root: usize, rootPages: u32,
+): i32 {
+  if ((kind != STAGE2 && kind != HYP) || !isGranule(pageShift) || iaBits > 52 || startLevel > LAST_LEVEL) return -EINVAL;
+  if (!pools.isPoolPage(root) || !rootPages || rootPages & (rootPages - 1)) return -EINVAL;
+  const pgt = create(kind, pageShift, iaBits, startLevel, options, 0);
+  if (!pgt) return -EMFILE;
+  pgt.vtcr = argument(0);
+  pgt.root = root;
+  pgt.rootPages = rootPages;
+  pgt.tables = rootPages;
+  describe(pgt);
+  return <i32>changetype<usize>(pgt);
+}

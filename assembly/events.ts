@@ -1,0 +1,121 @@
+/**
+ * The event ring: what an operation did, in order, for tables that ask for it.
+ *
+ *   0     1       2      4     8           16          24
+ *  +------+-------+------+-----+-----------+-----------+-----------+
+ *  | kind | level | aux  | n   | a         | b         | c         |
+ *  +------+-------+------+-----+-----------+-----------+-----------+
+ *
+ * A writer reserves a record by advancing the head, fills it in, and stores its first word last; a reader takes
+ * records whose first word is not zero and clears it. A full ring drops and counts; it never overwrites.
+ */
+import { header, ring, H_EVENTS, H_EVENT_HEAD, H_EVENT_LOST, H_EVENT_TAIL, RECORD_BYTES } from "./layout";
+
+// Groups: the bits of a table's event mask.
+// @ts-ignore: decorator
+@inline export const TABLES: u32 = 1;
+// @ts-ignore: decorator
+@inline export const REFERENCES: u32 = 2;
+// @ts-ignore: decorator
+@inline export const MAINTENANCE: u32 = 4;
+// @ts-ignore: decorator
+@inline export const FLUSH_CALLS: u32 = 8;
+// @ts-ignore: decorator
+@inline export const BARRIERS: u32 = 16;
+// @ts-ignore: decorator
+@inline export const WRITES: u32 = 32;
+// @ts-ignore: decorator
+@inline export const VISITS: u32 = 64;
+
+// Kinds.
+// @ts-ignore: decorator
+@inline export const ALLOC: u32 = 1;
+// @ts-ignore: decorator
+@inline export const NOMEM: u32 = 2;
+// @ts-ignore: decorator
+@inline export const FREE: u32 = 3;
+// @ts-ignore: decorator
+@inline export const ALLOC_EXACT: u32 = 4;
+// @ts-ignore: decorator
+@inline export const FREE_EXACT: u32 = 5;
+// @ts-ignore: decorator
+@inline export const UNLINK: u32 = 6;
+// @ts-ignore: decorator
+@inline export const GET: u32 = 7;
+// @ts-ignore: decorator
+@inline export const PUT: u32 = 8;
+// @ts-ignore: decorator
+@inline export const TLBI_VMID: u32 = 16;
+// @ts-ignore: decorator
+@inline export const TLBI_IPA: u32 = 17;
+// @ts-ignore: decorator
+@inline export const TLBI_IPA_NSH: u32 = 18;
+// @ts-ignore: decorator
+@inline export const TLBI_RANGE: u32 = 19;
+// @ts-ignore: decorator
+@inline export const TLBI_VAE2IS: u32 = 20;
+// @ts-ignore: decorator
+@inline export const TLBI_VALE2IS: u32 = 21;
+// @ts-ignore: decorator
+@inline export const TLB_FLUSH_RANGE: u32 = 22;
+// @ts-ignore: decorator
+@inline export const DCACHE_CLEAN: u32 = 24;
+// @ts-ignore: decorator
+@inline export const ICACHE_INVAL: u32 = 25;
+// @ts-ignore: decorator
+@inline export const DSB_ISHST: u32 = 32;
+// @ts-ignore: decorator
+@inline export const DSB_ISH: u32 = 33;
+// @ts-ignore: decorator
+@inline export const ISB: u32 = 34;
+// @ts-ignore: decorator
+@inline export const WRITE: u32 = 40;
+// @ts-ignore: decorator
+@inline export const WRITE_UNLINKED: u32 = 41;
+// @ts-ignore: decorator
+@inline export const BREAK_LOST: u32 = 42;
+// @ts-ignore: decorator
+@inline export const VISIT: u32 = 48;
+// @ts-ignore: decorator
+@inline export const VISIT_END: u32 = 49;
+
+/** A level that the operation does not know. */
+// @ts-ignore: decorator
+@inline export const LEVEL_UNKNOWN: i32 = 127;
+
+export function append(kind: u32, level: i32, aux: u32, n: u32, a: u64, b: u64, c: u64): void {
+  const capacity = load<u32>(header, H_EVENTS);
+  let head = atomic.load<u32>(header, H_EVENT_HEAD);
+  while (true) {
+    if (head - atomic.load<u32>(header, H_EVENT_TAIL) >= capacity) {
+      atomic.add<u32>(header, 1, H_EVENT_LOST);
+      return;
+    }
+    const found = atomic.cmpxchg<u32>(header, head, head + 1, H_EVENT_HEAD);
+    if (found == head) break;
+    head = found; // lost: another thread took this record, reserve the next
+  }
+  const record = ring + <usize>(head & (capacity - 1)) * RECORD_BYTES;
+  store<u64>(record, a, 8);
+  store<u64>(record, b, 16);
+  store<u64>(record, c, 24);
+  atomic.store<u64>(record, <u64>kind | <u64>(level & 0xff) << 8 | <u64>(aux & 0xffff) << 16 | <u64>n << 32);
+}
+
+export function count(): u32 {
+  return atomic.load<u32>(header, H_EVENT_HEAD) - atomic.load<u32>(header, H_EVENT_TAIL);
+}
+
+export function tail(): u32 { return atomic.load<u32>(header, H_EVENT_TAIL); }
+
+export function consume(records: u32): void {
+  const capacity = load<u32>(header, H_EVENTS);
+  const from = tail();
+  const taken = min(records, count());
+  for (let i: u32 = 0; i < taken; i++) {
+    atomic.store<u64>(ring + <usize>((from + i) & (capacity - 1)) * RECORD_BYTES, 0);
+  }
+  atomic.store<u32>(header, from + taken, H_EVENT_TAIL);
+}
+
+export function lost(): u32 { return atomic.xchg<u32>(header, 0, H_EVENT_LOST); }

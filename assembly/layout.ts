@@ -1,0 +1,174 @@
+/**
+ * The memory map: a chain of offsets from the start of the engine's region. Nothing else contains an address.
+ *
+ *   region (64 KiB aligned, never below 64 KiB)
+ *   +0        header: identity, sizes, pointers; then the words that threads share, each on its own line
+ *   +4 KiB    thread slots, 64 bytes each
+ *             scratch, 16 KiB a thread: argument block, visitors, batch records
+ *             objects, 256 bytes each: page tables and caches
+ *             event ring, 32 bytes a record
+ *             page metadata, 8 bytes a unit: reference count, link of a free list or cache
+ *   +overhead (64 KiB aligned) the table-page pool: unit 0 is physical address `phys`
+ *
+ * A unit is 4 KiB; a 16 KiB page is 4 aligned units, a 64 KiB page 16, the largest root (16 x 64 KiB) 256.
+ * Mutable globals are per instance, that is per thread; they are set by `enter`, never initialised by data.
+ */
+
+// @ts-ignore: decorator
+@inline export const MAGIC: u64 = 0x0032_4547_4154_53f7; // 0xf7 "STAGE2" 0
+// @ts-ignore: decorator
+@inline export const VERSION: u32 = 1;
+
+// Header: identity (written once, MAGIC last) ------------------------------------------------------------
+// @ts-ignore: decorator
+@inline export const H_MAGIC: usize = 0;
+// @ts-ignore: decorator
+@inline export const H_VERSION: usize = 8;
+// @ts-ignore: decorator
+@inline export const H_THREADS: usize = 12;
+// @ts-ignore: decorator
+@inline export const H_OBJECTS: usize = 16;
+// @ts-ignore: decorator
+@inline export const H_EVENTS: usize = 20;
+// @ts-ignore: decorator
+@inline export const H_UNITS: usize = 24;
+// @ts-ignore: decorator
+@inline export const H_GROWABLE: usize = 28;
+// @ts-ignore: decorator
+@inline export const H_PHYS: usize = 32;
+
+// Header: shared words, 64 bytes apart where threads contend ------------------------------------------------
+// @ts-ignore: decorator
+@inline export const H_FRONTIER: usize = 128; // units handed out at least once
+// @ts-ignore: decorator
+@inline export const H_COMMITTED: usize = 132; // units that the memory has today
+// @ts-ignore: decorator
+@inline export const H_COALESCE: usize = 136; // 1 while a thread merges free pages
+// @ts-ignore: decorator
+@inline export const H_USED: usize = 192;
+// @ts-ignore: decorator
+@inline export const H_PEAK: usize = 196;
+// @ts-ignore: decorator
+@inline export const H_BUDGET: usize = 200;
+// @ts-ignore: decorator
+@inline export const H_FREE: usize = 256; // ORDERS list heads, u64 each: tag in the top half, unit + 1 below
+// @ts-ignore: decorator
+@inline export const H_EVENT_HEAD: usize = 384;
+// @ts-ignore: decorator
+@inline export const H_EVENT_TAIL: usize = 448;
+// @ts-ignore: decorator
+@inline export const H_EVENT_LOST: usize = 452;
+
+// @ts-ignore: decorator
+@inline export const HEADER_BYTES: usize = 4096;
+// @ts-ignore: decorator
+@inline export const THREAD_BYTES: usize = 64;
+// @ts-ignore: decorator
+@inline export const SCRATCH_BYTES: usize = 16384;
+// @ts-ignore: decorator
+@inline export const OBJECT_BYTES: usize = 256;
+// @ts-ignore: decorator
+@inline export const RECORD_BYTES: usize = 32;
+// @ts-ignore: decorator
+@inline export const META_BYTES: usize = 8;
+// @ts-ignore: decorator
+@inline export const UNIT_SHIFT: u32 = 12;
+// @ts-ignore: decorator
+@inline export const ORDERS: u32 = 9; // 4 KiB .. 1 MiB
+// @ts-ignore: decorator
+@inline export const REGION_ALIGN: u64 = 65536;
+// @ts-ignore: decorator
+@inline export const PHYS_ALIGN: u64 = 1048576; // roots are aligned to their size, at most 1 MiB
+
+// Thread slot ---------------------------------------------------------------------------------------------------
+// @ts-ignore: decorator
+@inline export const T_STATE: usize = 0; // 0 free, 1 attached
+// @ts-ignore: decorator
+@inline export const T_SPURIOUS: usize = 4; // one store-exclusive in so many fails for no reason; 0 none
+// @ts-ignore: decorator
+@inline export const T_RANDOM: usize = 8; // state of the generator behind it
+// @ts-ignore: decorator
+@inline export const T_FAILURES: usize = 12; // store-exclusives that failed
+// @ts-ignore: decorator
+@inline export const T_MONITOR: usize = 16; // address that the local monitor watches; 0 open
+// @ts-ignore: decorator
+@inline export const T_MONITOR_VALUE: usize = 24;
+
+// Scratch: what one call of one thread needs. Visitors that can be alive together have places of their own --------
+// @ts-ignore: decorator
+@inline export const S_ARGS: usize = 0; // 8 words in
+// @ts-ignore: decorator
+@inline export const S_RESULTS: usize = 64; // 8 words out
+// @ts-ignore: decorator
+@inline export const S_VISITOR: usize = 256; // the operation's own
+// @ts-ignore: decorator
+@inline export const S_BUILDER: usize = 512; // builds an unlinked table
+// @ts-ignore: decorator
+@inline export const S_REAPER: usize = 768; // frees an unlinked table
+// @ts-ignore: decorator
+@inline export const S_BATCH: usize = 4096;
+// @ts-ignore: decorator
+@inline export const BATCH_RECORDS: u32 = <u32>((SCRATCH_BYTES - S_BATCH) / RECORD_BYTES);
+
+// This thread's view of the region ------------------------------------------------------------------------------
+export let header: usize = 0;
+export let thread: usize = 0;
+export let scratch: usize = 0;
+export let objects: usize = 0;
+export let ring: usize = 0;
+export let meta: usize = 0;
+export let pool: usize = 0;
+/** pointer - physical address of every table page, modulo 2^64. */
+export let delta: u64 = 0;
+
+/** Ring capacities are powers of two. */
+export function ringCapacity(events: u32): u32 {
+  return events <= 16 ? 16 : 1 << (32 - clz<u32>(events - 1));
+}
+
+/** Bytes from the region's start to the pool. */
+export function overhead(units: u32, threads: u32, objectCount: u32, events: u32): u64 {
+  const bytes =
+    <u64>HEADER_BYTES +
+    <u64>threads * (THREAD_BYTES + SCRATCH_BYTES) +
+    <u64>objectCount * OBJECT_BYTES +
+    <u64>ringCapacity(events) * RECORD_BYTES +
+    <u64>units * META_BYTES;
+  return (bytes + REGION_ALIGN - 1) & ~(REGION_ALIGN - 1);
+}
+
+/** Points this thread at a region whose header is complete, as thread number `slot`. */
+export function enter(base: usize, slot: usize): void {
+  const threads = <usize>load<u32>(base, H_THREADS);
+  const objectCount = <usize>load<u32>(base, H_OBJECTS);
+  const events = load<u32>(base, H_EVENTS);
+  const units = load<u32>(base, H_UNITS);
+  header = base;
+  thread = base + HEADER_BYTES + slot * THREAD_BYTES;
+  const scratches = base + HEADER_BYTES + threads * THREAD_BYTES;
+  scratch = scratches + slot * SCRATCH_BYTES;
+  objects = scratches + threads * SCRATCH_BYTES;
+  ring = objects + objectCount * OBJECT_BYTES;
+  meta = ring + <usize>ringCapacity(events) * RECORD_BYTES;
+  pool = base + <usize>overhead(units, <u32>threads, <u32>objectCount, events);
+  delta = <u64>pool - load<u64>(base, H_PHYS);
+}
+
+// @ts-ignore: decorator
+@inline export function toPointer(pa: u64): usize { return <usize>(pa + delta); }
+
+// @ts-ignore: decorator
+@inline export function toPhysical(pointer: usize): u64 { return <u64>pointer - delta; }
+
+// @ts-ignore: decorator
+@inline export function argument(index: u32): u64 { return load<u64>(scratch + S_ARGS + (<usize>index << 3)); }
+
+// @ts-ignore: decorator
+@inline export function setArgument(index: u32, value: u64): void {
+  store<u64>(scratch + S_ARGS + (<usize>index << 3), value);
+}
+
+// @ts-ignore: decorator
+@inline export function setResult(index: u32, value: u64): void {
+  store<u64>(scratch + S_RESULTS + (<usize>index << 3), value);
+}

@@ -1,0 +1,131 @@
+/**
+ * The page-table object (struct kvm_pgtable) and the slots that such objects live in. One slot is 256 bytes of
+ * shared memory, so a table can be used from every thread that is attached.
+ */
+import { header, objects, H_OBJECTS, OBJECT_BYTES } from "./layout";
+import { REFERENCES, TABLES } from "./events";
+import * as events from "./events";
+import * as pool from "./pool";
+
+// Kinds of objects.
+// @ts-ignore: decorator
+@inline export const FREE_SLOT: u32 = 0;
+// @ts-ignore: decorator
+@inline export const STAGE2: u32 = 1;
+// @ts-ignore: decorator
+@inline export const HYP: u32 = 2;
+// @ts-ignore: decorator
+@inline export const CACHE: u32 = 3;
+
+// Options of a page table.
+// @ts-ignore: decorator
+@inline export const NOFWB: u32 = 1;
+// @ts-ignore: decorator
+@inline export const IDMAP: u32 = 2;
+// @ts-ignore: decorator
+@inline export const FWB: u32 = 4;
+// @ts-ignore: decorator
+@inline export const LPA2: u32 = 8;
+// @ts-ignore: decorator
+@inline export const PA52: u32 = 16;
+// @ts-ignore: decorator
+@inline export const TLBI_BY_RANGE: u32 = 32;
+// @ts-ignore: decorator
+@inline export const NVHE: u32 = 64;
+// @ts-ignore: decorator
+@inline export const NO_DCACHE: u32 = 128;
+// @ts-ignore: decorator
+@inline export const NO_ICACHE: u32 = 256;
+// @ts-ignore: decorator
+@inline export const NO_PAGE_COUNT: u32 = 512;
+// @ts-ignore: decorator
+@inline export const HVHE: u32 = 1024;
+// @ts-ignore: decorator
+@inline export const BTI: u32 = 2048;
+// @ts-ignore: decorator
+@inline export const AC03: u32 = 4096;
+// @ts-ignore: decorator
+@inline export const NO_HA: u32 = 8192;
+// @ts-ignore: decorator
+@inline export const KEEP_PERMISSIONS: u32 = 16384;
+// @ts-ignore: decorator
+@inline export const NON_ATOMIC: u32 = 32768;
+// @ts-ignore: decorator
+@inline export const PARITY: u32 = 65536;
+// @ts-ignore: decorator
+@inline export const KEEP_UNLINKED: u32 = 131072;
+// @ts-ignore: decorator
+@inline export const PAGES_ONLY: u32 = 262144;
+
+@unmanaged
+@final
+export class Pgt {
+  kind: u32;
+  options: u32;
+  pageShift: u32;
+  startLevel: i32;
+  iaBits: u32;
+  rootPages: u32;
+  /** log2 of the bytes that a root entry maps. */
+  rootShift: u32;
+  /** First root page; 0 before init and after destroy. */
+  root: usize;
+  /** Mask of the event groups that this table logs. */
+  events: u32;
+  /** Table pages in use, root included. */
+  tables: u32;
+  /** First address that no entry can hold. */
+  paLimit: u64;
+  vtcr: u64;
+
+  // @ts-ignore: decorator
+  @inline has(option: u32): bool { return (this.options & option) != 0; }
+
+  /** Whether forced write-back decides the memory type of this table's leaves. */
+  // @ts-ignore: decorator
+  @inline get forcedWriteBack(): bool { return (this.options & (FWB | NOFWB)) == FWB; }
+
+  // @ts-ignore: decorator
+  @inline get lpa2(): bool { return this.has(LPA2); }
+
+  // @ts-ignore: decorator
+  @inline logs(group: u32): bool { return (this.events & group) != 0; }
+}
+
+/** A zeroed slot of this kind, or null if all are taken. */
+export function takeSlot(kind: u32): usize {
+  const end = objects + <usize>load<u32>(header, H_OBJECTS) * OBJECT_BYTES;
+  for (let slot = objects; slot < end; slot += OBJECT_BYTES) {
+    if (atomic.cmpxchg<u32>(slot, FREE_SLOT, kind) != FREE_SLOT) continue; // taken: try the next one
+    memory.fill(slot + 4, 0, OBJECT_BYTES - 4);
+    return slot;
+  }
+  return 0;
+}
+
+export function releaseSlot(slot: usize): void { atomic.store<u32>(slot, FREE_SLOT); }
+
+// ---- table pages of a page table, logged ----------------------------------------------------------------------
+
+/** Counts and logs a page that the table has just been given. */
+export function adoptPage(pgt: Pgt, page: usize): void {
+  atomic.add<u32>(changetype<usize>(pgt), 1, offsetof<Pgt>("tables"));
+  if (pgt.logs(TABLES)) events.append(events.ALLOC, 0, 0, 0, pool.physicalOf(page), 0, 0);
+}
+
+/** One more reference on the page of this entry (or on the table page itself, if that is what `slot` is). */
+export function getPage(pgt: Pgt, slot: usize): void {
+  pool.addReferences(pool.pageOf(slot, pgt.pageShift), 1);
+  if (pgt.logs(REFERENCES)) events.append(events.GET, 0, 0, 0, pool.physicalOf(slot), 0, 0);
+}
+
+/** One reference less; the last one frees the page. `dirty`: entries may remain in it. */
+export function putPage(pgt: Pgt, slot: usize, dirty: bool): void {
+  if (pgt.logs(REFERENCES)) events.append(events.PUT, 0, 0, 0, pool.physicalOf(slot), 0, 0);
+  const page = pool.pageOf(slot, pgt.pageShift);
+  if (pool.dropReferences(page, 1) != 0) return;
+  if (pgt.logs(TABLES)) events.append(events.FREE, 0, 0, 0, pool.physicalOf(page), 0, 0);
+  atomic.sub<u32>(changetype<usize>(pgt), 1, offsetof<Pgt>("tables"));
+  if (dirty) pool.freeDirty(page, pgt.pageShift, 1);
+  else pool.free(page, pgt.pageShift, 1);
+}

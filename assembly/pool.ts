@@ -1,0 +1,229 @@
+/**
+ * Table pages: allocation, reference counts, budget.
+ *
+ * Free pages are always zero, so a page is ready when it is handed out: unmap frees tables that it has emptied, and
+ * whoever frees a page with entries in it clears it (`freeDirty`). One free list an order (4 KiB << order), each a
+ * stack whose head carries a tag that every push and pop advances: a head that was popped and pushed back meanwhile
+ * does not compare equal (no ABA). Links live in the metadata, never in the pages. Memory that was never used is
+ * taken at the frontier, which grows the memory; only when that ends are larger pages split and free ones merged.
+ */
+import {
+  header, meta, pool, toPhysical, META_BYTES, ORDERS, UNIT_SHIFT,
+  H_BUDGET, H_COALESCE, H_COMMITTED, H_FREE, H_FRONTIER, H_GROWABLE, H_PEAK, H_UNITS, H_USED,
+} from "./layout";
+
+// @ts-ignore: decorator
+@inline const NONE: i32 = -1;
+// @ts-ignore: decorator
+@inline const M_REFERENCES: usize = 0;
+// @ts-ignore: decorator
+@inline const M_LINK: usize = 4; // unit + 1 of the next page in the same list, 0 last
+// @ts-ignore: decorator
+@inline const GROW_UNITS: u32 = 1024; // 4 MiB at a time
+
+// @ts-ignore: decorator
+@inline function metaOf(page: usize): usize { return meta + ((page - pool) >> UNIT_SHIFT) * META_BYTES; }
+
+// @ts-ignore: decorator
+@inline function metaOfUnit(unit: i32): usize { return meta + <usize>unit * META_BYTES; }
+
+// ---- reference counts: 1 + counted entries ------------------------------------------------------------------
+
+// @ts-ignore: decorator
+@inline export function references(page: usize): u32 { return atomic.load<u32>(metaOf(page), M_REFERENCES); }
+
+// @ts-ignore: decorator
+@inline export function setReferences(page: usize, count: u32): void {
+  atomic.store<u32>(metaOf(page), count, M_REFERENCES);
+}
+
+// @ts-ignore: decorator
+@inline export function addReferences(page: usize, count: u32): void {
+  atomic.add<u32>(metaOf(page), count, M_REFERENCES);
+}
+
+/** Drops `count` references; how many are left. */
+// @ts-ignore: decorator
+@inline export function dropReferences(page: usize, count: u32): u32 {
+  return atomic.sub<u32>(metaOf(page), count, M_REFERENCES) - count;
+}
+
+// ---- links, also used by caches -----------------------------------------------------------------------------
+
+/** The page after this one in a cache, 0 if it is the last. */
+export function nextPage(page: usize): usize {
+  const link = load<u32>(metaOf(page), M_LINK);
+  return link ? pool + (<usize>(link - 1) << UNIT_SHIFT) : 0;
+}
+
+export function setNextPage(page: usize, next: usize): void {
+  store<u32>(metaOf(page), next ? <u32>((next - pool) >> UNIT_SHIFT) + 1 : 0, M_LINK);
+}
+
+// ---- free lists -----------------------------------------------------------------------------------------------
+
+// @ts-ignore: decorator
+@inline function listOf(order: u32): usize { return header + H_FREE + (<usize>order << 3); }
+
+function push(order: u32, unit: i32): void {
+  const list = listOf(order);
+  let head = atomic.load<u64>(list);
+  while (true) {
+    store<u32>(metaOfUnit(unit), <u32>head, M_LINK);
+    const next = ((head >> 32) + 1) << 32 | <u64>(unit + 1);
+    const found = atomic.cmpxchg<u64>(list, head, next);
+    if (found == head) return;
+    head = found; // another thread pushed or popped: link to its head instead
+  }
+}
+
+function pop(order: u32): i32 {
+  const list = listOf(order);
+  let head = atomic.load<u64>(list);
+  while (true) {
+    if (<u32>head == 0) return NONE;
+    const unit = <i32>(<u32>head - 1);
+    const next = ((head >> 32) + 1) << 32 | <u64>load<u32>(metaOfUnit(unit), M_LINK);
+    const found = atomic.cmpxchg<u64>(list, head, next);
+    if (found == head) return unit;
+    head = found; // another thread was faster: the link read above may be stale, look again
+  }
+}
+
+/** Puts units [from, to) into the free lists, in the largest aligned pages that fit. */
+function pushRange(from: i32, to: i32): void {
+  while (from < to) {
+    let order: u32 = 0;
+    while (order + 1 < ORDERS && (from & ((2 << order) - 1)) == 0 && from + (2 << order) <= to) order++;
+    push(order, from);
+    from += 1 << order;
+  }
+}
+
+// ---- where pages come from ------------------------------------------------------------------------------------
+
+/** Makes sure that the memory reaches to unit `end`. */
+function commit(end: u32): bool {
+  if (end > load<u32>(header, H_UNITS)) return false;
+  let committed = atomic.load<u32>(header, H_COMMITTED);
+  while (committed < end) {
+    if (!load<u32>(header, H_GROWABLE)) return false;
+    const limit = load<u32>(header, H_UNITS);
+    const wanted = min(limit, (end + GROW_UNITS - 1) & ~(GROW_UNITS - 1));
+    const bytes = <u64>pool + (<u64>wanted << UNIT_SHIFT);
+    const missing = <i64>((bytes + 0xffff) >> 16) - <i64><u32>memory.size();
+    if (missing > 0 && memory.grow(<i32>missing) < 0) return false;
+    const found = atomic.cmpxchg<u32>(header, committed, wanted, H_COMMITTED);
+    committed = found == committed ? wanted : found; // lost: another thread grew it too, perhaps further
+  }
+  return true;
+}
+
+function takeFrontier(order: u32): i32 {
+  const units: u32 = 1 << order;
+  while (true) {
+    const frontier = atomic.load<u32>(header, H_FRONTIER);
+    const unit = (frontier + units - 1) & ~(units - 1);
+    if (!commit(unit + units)) return NONE;
+    if (atomic.cmpxchg<u32>(header, frontier, unit + units, H_FRONTIER) == frontier) {
+      pushRange(frontier, unit);
+      if (!load<u32>(header, H_GROWABLE)) clear(unit, units); // an embedder's region need not be zero
+      return unit;
+    } // lost: another thread moved the frontier, start from there
+  }
+}
+
+function clear(unit: i32, units: u32): void {
+  memory.fill(pool + (<usize>unit << UNIT_SHIFT), 0, <usize>units << UNIT_SHIFT);
+}
+
+function splitLarger(order: u32): i32 {
+  for (let larger = order + 1; larger < ORDERS; larger++) {
+    const unit = pop(larger);
+    if (unit == NONE) continue;
+    pushRange(unit + (1 << order), unit + (1 << larger));
+    return unit;
+  }
+  return NONE;
+}
+
+/** Merges free neighbours. Rare: only when an aligned run is wanted and the pool is in pieces. */
+function coalesce(): void {
+  if (atomic.cmpxchg<u32>(header, 0, 1, H_COALESCE) != 0) return; // another thread is at it; its result serves us too
+  const free = <u32>0xffff_ffff; // mark in the reference word: a free page has none
+  for (let order: u32 = 0; order < ORDERS; order++) {
+    for (let unit = pop(order); unit != NONE; unit = pop(order)) {
+      for (let i = 0; i < 1 << order; i++) store<u32>(metaOfUnit(unit + i), free, M_REFERENCES);
+    }
+  }
+  const frontier = <i32>atomic.load<u32>(header, H_FRONTIER);
+  let from = NONE;
+  for (let unit = 0; unit <= frontier; unit++) {
+    const isFree = unit < frontier && load<u32>(metaOfUnit(unit), M_REFERENCES) == free;
+    if (isFree) {
+      store<u32>(metaOfUnit(unit), 0, M_REFERENCES);
+      if (from == NONE) from = unit;
+    } else if (from != NONE) {
+      pushRange(from, unit);
+      from = NONE;
+    }
+  }
+  atomic.store<u32>(header, 0, H_COALESCE);
+}
+
+function charge(units: u32): bool {
+  const used = atomic.add<u32>(header, units, H_USED) + units;
+  if (used > load<u32>(header, H_BUDGET)) {
+    atomic.sub<u32>(header, units, H_USED);
+    return false;
+  }
+  if (used > load<u32>(header, H_PEAK)) store<u32>(header, used, H_PEAK); // a statistic: a lost race costs a few units
+  return true;
+}
+
+// ---- the interface ----------------------------------------------------------------------------------------------
+
+/** `pages` zeroed, contiguous pages aligned to their total size, each with one reference; 0 if there are none. */
+export function allocate(pageShift: u32, pages: u32): usize {
+  const order = pageShift - UNIT_SHIFT + ctz(pages);
+  if (!charge(1 << order)) return 0;
+  let unit = pop(order);
+  if (unit == NONE) unit = takeFrontier(order);
+  if (unit == NONE) unit = splitLarger(order);
+  if (unit == NONE) {
+    coalesce();
+    unit = pop(order);
+    if (unit == NONE) unit = splitLarger(order);
+  }
+  if (unit == NONE) {
+    atomic.sub<u32>(header, 1 << order, H_USED);
+    return 0;
+  }
+  const page = pool + (<usize>unit << UNIT_SHIFT);
+  for (let i: u32 = 0; i < pages; i++) setReferences(page + (<usize>i << pageShift), 1);
+  return page;
+}
+
+/** Takes back pages that are all zero. */
+export function free(page: usize, pageShift: u32, pages: u32): void {
+  const order = pageShift - UNIT_SHIFT + ctz(pages);
+  for (let i: u32 = 0; i < pages; i++) setReferences(page + (<usize>i << pageShift), 0);
+  push(order, <i32>((page - pool) >> UNIT_SHIFT));
+  atomic.sub<u32>(header, 1 << order, H_USED);
+}
+
+/** Takes back pages that may still hold entries. */
+export function freeDirty(page: usize, pageShift: u32, pages: u32): void {
+  memory.fill(page, 0, <usize>pages << pageShift);
+  free(page, pageShift, pages);
+}
+
+/** Physical address of the table page that holds this entry. */
+// @ts-ignore: decorator
+@inline export function pageOf(slot: usize, pageShift: u32): usize { return slot & ~((<usize>1 << pageShift) - 1); }
+
+export function isPoolPage(page: usize): bool {
+  return page >= pool && ((page - pool) >> UNIT_SHIFT) < <usize>load<u32>(header, H_FRONTIER) && references(page) != 0;
+}
+
+export function physicalOf(page: usize): u64 { return toPhysical(page); }

@@ -1,0 +1,63 @@
+/** Taking whole trees down: destroy, and the freeing of unlinked tables. */
+import { isCounted } from "../descriptor";
+import { FREE_EXACT, TABLES } from "../events";
+import * as events from "../events";
+import { scratch, S_REAPER } from "../layout";
+import { HYP, Pgt, putPage } from "../pgt";
+import * as pool from "../pool";
+import * as slots from "../slot";
+import { childOf, LEAF, TABLE_POST, walk, walkUnlinked, Walk } from "../walk";
+
+@unmanaged
+@final
+class FreeVisitor extends Walk {
+  // @ts-ignore: decorator
+  @inline get runs(): bool { return true; }
+
+  /** The entries stay as they are: the page is cleared when it is freed. */
+  run(slot: usize, stop: usize): i32 {
+    pool.dropReferences(pool.pageOf(slot, this.pageShift), slots.countReferences(slot, stop));
+    return 0;
+  }
+
+  pre(slot: usize, old: u64, level: i32): i32 { return 0; }
+
+  leaf(slot: usize, old: u64, level: i32): i32 {
+    if (isCounted(old)) putPage(this.pgt, slot, true);
+    return 0;
+  }
+
+  post(slot: usize, old: u64, level: i32): i32 {
+    putPage(this.pgt, slot, true);
+    putPage(this.pgt, childOf(old), true);
+    return 0;
+  }
+}
+
+/** kvm_pgtable_stage2_free_unlinked: the table that an entry of `level` pointed at, and all below it. */
+export function freeUnlinked(pgt: Pgt, table: usize, level: i32): void {
+  const visitor = changetype<FreeVisitor>(scratch + S_REAPER);
+  walkUnlinked<FreeVisitor>(visitor, pgt, table, level + 1, 0, LEAF | TABLE_POST);
+  putPage(pgt, table, true);
+}
+
+/** kvm_pgtable_stage2_destroy and _hyp_destroy. Stage 2: sum of (count - 1) over the root pages as they are released. */
+export function destroy(pgt: Pgt): i32 {
+  if (!pgt.root) return 0;
+  const visitor = changetype<FreeVisitor>(scratch + S_REAPER);
+  walk<FreeVisitor>(visitor, pgt, 0, <u64>1 << pgt.iaBits, LEAF | TABLE_POST);
+  const root = pgt.root;
+  pgt.root = 0;
+  if (pgt.kind == HYP) {
+    putPage(pgt, root, true);
+    return 0;
+  }
+  let extra: i32 = 0;
+  for (let i: u32 = 0; i < pgt.rootPages; i++) {
+    extra += <i32>pool.references(root + (<usize>i << pgt.pageShift)) - 1;
+  }
+  if (pgt.logs(TABLES)) events.append(FREE_EXACT, 0, 0, pgt.rootPages, pool.physicalOf(root), 0, 0);
+  atomic.sub<u32>(changetype<usize>(pgt), pgt.rootPages, offsetof<Pgt>("tables"));
+  pool.freeDirty(root, pgt.pageShift, pgt.rootPages);
+  return extra;
+}

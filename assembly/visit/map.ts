@@ -1,0 +1,201 @@
+/**
+ * kvm_pgtable_stage2_map and _set_owner, and the building of unlinked tables: one visitor. It installs a leaf where
+ * one is allowed and a table where none is; what it finds in its way it breaks first.
+ */
+import {
+  addressField, AF, annotation, isCounted, isExecutable, isValid, leafEntry, LAST_LEVEL, LOCKED, PERMISSIONS, S2AP, SW, tableEntry,
+} from "../descriptor";
+import { EAGAIN, EINVAL, ENOMEM } from "../errno";
+import { UNLINK, TABLES } from "../events";
+import * as events from "../events";
+import { leafLevel, levelShift } from "../geometry";
+import { scratch, S_VISITOR } from "../layout";
+import { cleanDataCache, dsbIshst, invalidateInstructionCache } from "../maintenance";
+import { IDMAP, KEEP_PERMISSIONS, KEEP_UNLINKED, PAGES_ONLY, Pgt, putPage } from "../pgt";
+import * as pool from "../pool";
+import { isCacheable, REFUSED, stage2Attributes } from "../prot";
+import { adjustReference, breakEntry, makeEntry } from "../replace";
+import * as slots from "../slot";
+import { takePage } from "../cache";
+import { childOf, FORCE_PAGES, HANDLED, LEAF, SKIP_CMO, TABLE_POST, TABLE_PRE, walk, Walk } from "../walk";
+import { freeUnlinked } from "./free";
+
+/** An output address that no table can hold: the entry becomes an annotation instead of a leaf. */
+// @ts-ignore: decorator
+@inline const NO_ADDRESS: u64 = 1 << 63;
+
+@unmanaged
+@final
+export class MapVisitor extends Walk {
+  /** Output address of `start`. */
+  pa: u64;
+  attributes: u64;
+  /** What takes the place of a leaf where there is no address: an annotation. */
+  owner: u64;
+  cache: usize;
+  pagesOnly: bool;
+
+  // @ts-ignore: decorator
+  @inline get runs(): bool { return false; }
+
+  run(slot: usize, stop: usize): i32 { return 0; }
+
+  /** A leaf at or above an existing table replaces the whole sub-tree. */
+  pre(slot: usize, old: u64, level: i32): i32 {
+    if (!this.leafAllowed(level)) return 0;
+    const result = this.install(slot, old, level);
+    if (result != 0) return result;
+    const table = childOf(old);
+    if (this.pgt.logs(TABLES)) events.append(UNLINK, level, 0, 0, pool.physicalOf(table), 0, 0);
+    if (!this.pgt.has(KEEP_UNLINKED)) freeUnlinked(this.pgt, table, level);
+    return 0;
+  }
+
+  leaf(slot: usize, old: u64, level: i32): i32 {
+    return this.leafAllowed(level) ? this.install(slot, old, level) : this.descend(slot, old, level);
+  }
+
+  /** Only a caller's own TABLE_POST flag leads here. */
+  post(slot: usize, old: u64, level: i32): i32 { return -EINVAL; }
+
+  /** Output address of the current address. One beyond the limit is not advanced: it could wrap into range. */
+  private target(): u64 {
+    return this.pa >= this.pgt.paLimit ? this.pa : this.pa + (this.addr - this.start);
+  }
+
+  private leafAllowed(level: i32): bool {
+    if (level == LAST_LEVEL) return true; // addresses are rounded to pages
+    if (this.pagesOnly || !leafLevel(this.pageShift, level)) return false;
+    const size = <u64>1 << levelShift(this.pageShift, level);
+    if (this.end - this.addr < size || this.addr & (size - 1)) return false;
+    const pa = this.target();
+    return pa >= this.pgt.paLimit || !(pa & (size - 1));
+  }
+
+  private entryFor(pa: u64, level: i32): u64 {
+    if (pa >= this.pgt.paLimit) return this.owner;
+    return leafEntry(addressField(pa, this.pageShift, this.pgt.lpa2), this.attributes, level);
+  }
+
+  private install(slot: usize, old: u64, level: i32): i32 {
+    const pa = this.target();
+    const next = this.entryFor(pa, level);
+    while (true) {
+      if (!this.worthwhile(old, next)) return -EAGAIN;
+      if (!this.shared && !((old ^ next) & ~SW)) {
+        if (this.exchange(slot, old, next, level)) {
+          adjustReference(this, slot, old, next);
+          return 0;
+        }
+      } else if (this.quiet && !isValid(old) && old != LOCKED) {
+        if (this.publish(slot, old, next)) return 0;
+        if (this.shared) return -EAGAIN;
+      } else if (breakEntry(this, slot, old, level)) {
+        break;
+      } else if (this.shared || old == LOCKED) {
+        return -EAGAIN;
+      }
+      old = slots.read(slot); // an exclusive walk lost to hardware: decide anew
+    }
+    if (isValid(next) && !(this.flags & SKIP_CMO)) this.maintainCaches(next, pa, level);
+    makeEntry(this, slot, next, level);
+    return 0;
+  }
+
+  /**
+   * Over an invalid entry there is nothing that a TLB could hold: with nobody watching the steps, break and make are
+   * one exchange. Lost: another walker or hardware was there first.
+   */
+  private publish(slot: usize, old: u64, next: u64): bool {
+    const page = pool.pageOf(slot, this.pageShift);
+    if (isCounted(next)) pool.addReferences(page, 1);
+    const done = slots.compareExchange(slot, old, next) == old;
+    if (isCounted(done ? old : next)) pool.dropReferences(page, 1);
+    return done;
+  }
+
+  /**
+   * The prejudgement: a valid leaf that differs in permissions at most is left alone, relaxing is another call's job.
+   * With `keepPermissions`, neither does a late map take permissions away from an aged leaf of the same page.
+   */
+  private worthwhile(old: u64, next: u64): bool {
+    if (!isValid(old)) return true;
+    const difference = old ^ next;
+    if (!(difference & ~PERMISSIONS)) return false;
+    if (difference & ~(PERMISSIONS | AF) || old & AF || !this.pgt.has(KEEP_PERMISSIONS)) return true;
+    const grants = (next & ~old & S2AP) != 0 || (isExecutable(next) && !isExecutable(old));
+    return grants || !(difference & PERMISSIONS);
+  }
+
+  private maintainCaches(next: u64, pa: u64, level: i32): void {
+    const size = <u64>1 << levelShift(this.pageShift, level);
+    if (isCacheable(this.pgt, next)) cleanDataCache(this.pgt, pa, size);
+    if (isExecutable(next)) invalidateInstructionCache(this.pgt, pa, size);
+  }
+
+  /** A table in place of whatever is here; what a block mapped outside the range faults back later. */
+  private descend(slot: usize, old: u64, level: i32): i32 {
+    const table = takePage(this.pgt, this.cache);
+    if (!table) return -ENOMEM;
+    const filled = this.quiet && this.fillTable(table, level + 1);
+    while (!breakEntry(this, slot, old, level)) {
+      if (!this.shared && old != LOCKED) {
+        old = slots.read(slot); // lost to hardware
+        if (old != LOCKED) continue;
+      }
+      if (filled) pool.setReferences(table, 1);
+      putPage(this.pgt, table, filled);
+      return -EAGAIN;
+    }
+    makeEntry(this, slot, tableEntry(pool.physicalOf(table)), level);
+    return filled ? HANDLED : 0;
+  }
+
+  /**
+   * Fills a table that nobody can see with leaves of `level`, if the range covers all of it and nobody watches the
+   * single steps. The outcome is that of visiting each entry.
+   */
+  fillTable(table: usize, level: i32): bool {
+    const pageShift = this.pageShift;
+    const shift = levelShift(pageShift, level);
+    const bytes = <u64>1 << (shift + pageShift - 3);
+    if (this.addr & (bytes - 1) || this.end - this.addr < bytes || this.flags & TABLE_POST) return false;
+    if (!this.leafAllowed(level)) return false;
+    const pa = this.target();
+    const last = pa + bytes - 1;
+    if (last >= this.pgt.paLimit || last < pa || pa >> 48 != last >> 48) return false; // the address field is contiguous
+    const entries = <u32>1 << (pageShift - 3);
+    slots.fill(table, entries, this.entryFor(pa, level), <u64>1 << shift);
+    pool.setReferences(table, entries + 1);
+    return true;
+  }
+}
+
+export function map(pgt: Pgt, ia: u64, size: u64, pa: u64, prot: u64, flags: u32, cache: usize): i32 {
+  if (pgt.has(IDMAP) && ia != pa) return -EINVAL;
+  const attributes = stage2Attributes(pgt, prot);
+  if (attributes == REFUSED) return -EINVAL;
+  const visitor = changetype<MapVisitor>(scratch + S_VISITOR);
+  visitor.pa = pa & ~((<u64>1 << pgt.pageShift) - 1);
+  visitor.attributes = attributes;
+  visitor.owner = 0;
+  visitor.cache = cache;
+  visitor.pagesOnly = (flags & FORCE_PAGES) != 0 || pgt.has(PAGES_ONLY) || size <= <u64>1 << pgt.pageShift;
+  let asked = (flags & ~FORCE_PAGES) | LEAF | TABLE_PRE;
+  if (visitor.pagesOnly && !pgt.events) asked &= ~TABLE_PRE; // no leaf can take a table's place
+  const result = walk<MapVisitor>(visitor, pgt, ia, size, asked);
+  dsbIshst(pgt);
+  return result;
+}
+
+/** Annotates pages with an owner; any valid mapping goes. Never at block level. */
+export function setOwner(pgt: Pgt, ia: u64, size: u64, owner: u32, cache: usize): i32 {
+  if ((owner & 0xff) > 1) return -EINVAL;
+  const visitor = changetype<MapVisitor>(scratch + S_VISITOR);
+  visitor.pa = NO_ADDRESS;
+  visitor.attributes = 0;
+  visitor.owner = annotation(owner & 0xff);
+  visitor.cache = cache;
+  visitor.pagesOnly = true;
+  return walk<MapVisitor>(visitor, pgt, ia, size, LEAF | TABLE_PRE);
+}

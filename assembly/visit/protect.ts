@@ -1,0 +1,93 @@
+/** Attribute changes of leaves: write-protect, relax permissions, make young. Blocks change as a whole. */
+import { AF, isExecutable, isValid, outputAddress, PROT_R, PROT_W, PROT_X, S2AP_R, S2AP_W, SW, VALID, XN } from "../descriptor";
+import { EAGAIN, EINVAL } from "../errno";
+import { LEVEL_UNKNOWN } from "../events";
+import { levelShift } from "../geometry";
+import { scratch, setResult, S_VISITOR } from "../layout";
+import { dsbIshst, invalidateInstructionCache, tlbiIpaLocal } from "../maintenance";
+import { NON_ATOMIC, Pgt } from "../pgt";
+import * as slots from "../slot";
+import { clearBits } from "../run";
+import { HANDLE_FAULT, LEAF, SHARED, walk, Walk } from "../walk";
+
+@unmanaged
+@final
+class AttributeVisitor extends Walk {
+  set: u64;
+  clear: u64;
+  /** The leaf visited last, as it was, and its level. */
+  old: u64;
+  level: i32;
+
+  // @ts-ignore: decorator
+  @inline get runs(): bool { return true; }
+
+  /** Write-protect: SIMD finds the leaves that have what is to be cleared. */
+  run(slot: usize, stop: usize): i32 {
+    clearBits(slot, stop, this.clear, this.pgt.has(NON_ATOMIC));
+    return 0;
+  }
+
+  pre(slot: usize, old: u64, level: i32): i32 { return 0; }
+
+  leaf(slot: usize, old: u64, level: i32): i32 {
+    while (true) {
+      if (!isValid(old)) return -EAGAIN;
+      this.old = old;
+      this.level = level;
+      const next = (old & ~this.clear) | this.set;
+      if (next == old) return 0;
+      if (isExecutable(next) && !isExecutable(old)) {
+        const pa = outputAddress(next, this.pageShift, this.pgt.lpa2);
+        invalidateInstructionCache(this.pgt, pa, <u64>1 << levelShift(this.pageShift, level));
+      }
+      if (this.exchange(slot, old, next, level)) return 0;
+      if (this.shared) return -EAGAIN; // lost to another walker or to hardware: the guest retries the access
+      old = slots.read(slot); // lost to hardware under the exclusive lock: same leaf, one flag more
+    }
+  }
+
+  post(slot: usize, old: u64, level: i32): i32 { return 0; }
+}
+
+function change(pgt: Pgt, ia: u64, size: u64, set: u64, clear: u64, flags: u32): i32 {
+  const visitor = changetype<AttributeVisitor>(scratch + S_VISITOR);
+  visitor.set = set;
+  visitor.clear = clear;
+  visitor.old = 0;
+  visitor.level = LEVEL_UNKNOWN;
+  return walk<AttributeVisitor>(visitor, pgt, ia, size, flags | LEAF);
+}
+
+/** kvm_pgtable_stage2_wrprotect. TLB invalidation is the caller's duty. */
+export function writeProtect(pgt: Pgt, ia: u64, size: u64): i32 {
+  return change(pgt, ia, size, 0, S2AP_W, 0);
+}
+
+/** kvm_pgtable_stage2_relax_perms: only ever adds permissions. */
+export function relaxPermissions(pgt: Pgt, ia: u64, prot: u64): i32 {
+  if (prot & SW) return -EINVAL;
+  let set: u64 = 0;
+  if (prot & PROT_R) set |= S2AP_R;
+  if (prot & PROT_W) set |= S2AP_W;
+  const clear: u64 = prot & PROT_X ? XN : 0;
+  const result = change(pgt, ia, 1, set, clear, SHARED | HANDLE_FAULT);
+  if (result == 0 || result == -EAGAIN) {
+    const level = changetype<AttributeVisitor>(scratch + S_VISITOR).level;
+    tlbiIpaLocal(pgt, ia, result == 0 ? level : LEVEL_UNKNOWN);
+  }
+  return result;
+}
+
+/** kvm_pgtable_stage2_mkyoung: the entry from before in result 0; 1 if there was a leaf. */
+export function makeYoung(pgt: Pgt, ia: u64): i32 {
+  const result = change(pgt, ia, 1, AF, 0, SHARED | HANDLE_FAULT);
+  if (result != 0) {
+    setResult(0, 0);
+    return result;
+  }
+  dsbIshst(pgt);
+  const old = changetype<AttributeVisitor>(scratch + S_VISITOR).old;
+  setResult(0, old);
+  return old != 0 ? 1 : 0;
+}
