@@ -1,0 +1,56 @@
+// @ts-check
+import { parseArgs } from "node:util";
+
+export const USAGE = `npm run bench -- [options]
+
+  --only <name>   these workloads: W5 is W5a to W5d, W1 is only W1
+  --reps <n>      samples per workload (default 9)
+  --micro         module start, first call, sizes and memory per page instead of the workloads
+  --scaling       figures against the size mapped, 1 MiB to 64 GiB, instead of the workloads
+  --json <file>   also write the rows as JSON
+  --help`;
+
+/** Unusable arguments: the message is for the user. */
+export class UsageError extends Error {}
+
+/** @typedef {ReturnType<typeof parseOptions>} Options */
+
+/** @param {string[]} args */
+export function parseOptions(args) {
+  const { only, reps, json, micro, scaling, help } = parseStrictly(args);
+  const count = Number(reps);
+  if (!Number.isInteger(count) || count < 1 || count > 999) {
+    throw new UsageError(`--reps takes 1 to 999, not ${reps}`);
+  }
+  if (micro && scaling) throw new UsageError("--micro and --scaling exclude each other");
+  return { only, reps: count, json, micro, scaling, help };
+}
+
+/** @param {string[]} args */
+function parseStrictly(args) {
+  try {
+    return parseArgs({
+      args,
+      options: {
+        only: { type: "string", default: "" },
+        reps: { type: "string", default: "9" },
+        json: { type: "string" },
+        micro: { type: "boolean", default: false },
+        scaling: { type: "boolean", default: false },
+        help: { type: "boolean", default: false },
+      },
+    }).values;
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error));
+  }
+}
+
+/**
+ * Whether `--only` selects a workload: by prefix, but W1 is not W10.
+ *
+ * @param {string} only
+ * @param {string} name
+ */
+export function selects(only, name) {
+  return name.startsWith(only) && (only === "" || !/^\d/.test(name.slice(only.length)));
+}

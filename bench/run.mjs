@@ -1,0 +1,68 @@
+// @ts-check
+/** The benchmark: `npm run bench -- --help`. */
+import { writeFileSync } from "node:fs";
+import os from "node:os";
+import { Engine } from "stage2";
+import { measure } from "./measure.mjs";
+import { formatFacts, microFacts } from "./micro.mjs";
+import { UsageError, USAGE, parseOptions, selects } from "./options.mjs";
+import { formatRows, toRow } from "./rows.mjs";
+import { scalingRows } from "./scaling.mjs";
+import { allWorkloads } from "./workloads/index.mjs";
+import { Yardstick } from "./yardstick.mjs";
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  if (!(error instanceof UsageError)) throw error;
+  console.error(error.message);
+  process.exitCode = 2;
+}
+
+/** @param {string[]} args */
+async function main(args) {
+  const options = parseOptions(args);
+  if (options.help) {
+    console.log(USAGE);
+    return 0;
+  }
+  console.log(
+    `${os.cpus()[0]?.model.trim()}, ${os.cpus().length} cores, Node ${process.version}\n`,
+  );
+  const { figures, text } = await figuresOf(options);
+  console.log(text);
+  if (options.json) writeFileSync(options.json, `${JSON.stringify(figures, null, 2)}\n`);
+  return 0;
+}
+
+/** @param {import("./options.mjs").Options} options */
+async function figuresOf(options) {
+  if (options.micro) {
+    const figures = await microFacts(options.reps);
+    return { figures, text: formatFacts(figures) };
+  }
+  const scaling = options.scaling && (await scalingRows(options.reps, showProgress));
+  const figures = scaling || (await workloadRows(options));
+  return { figures, text: formatRows(figures) };
+}
+
+/** @param {import("./options.mjs").Options} options */
+async function workloadRows({ only, reps }) {
+  const engine = await Engine.create();
+  const workloads = allWorkloads(engine).filter(({ name }) => selects(only, name));
+  if (workloads.length === 0) throw new UsageError(`no workload is named ${only}`);
+
+  const yardstick = Yardstick.build();
+  if (!yardstick)
+    console.log("No gcc here: no yardstick, and the goals are not scaled to this machine.\n");
+  const { ours, native } = measure(workloads, reps, yardstick, showProgress);
+  yardstick?.dispose();
+  engine.dispose();
+  return workloads.map((workload) => toRow(workload, ours.get(workload.name) ?? [], native));
+}
+
+/** @param {number} done @param {number} total */
+function showProgress(done, total) {
+  if (!process.stderr.isTTY) return;
+  process.stderr.write(done === total ? "\r\x1b[K" : `\rround ${done + 1} of ${total}`);
+}

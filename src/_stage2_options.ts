@@ -1,0 +1,76 @@
+/** What a stage-2 page table is made with. */
+import { OPTION } from "./_abi.ts";
+import { TABLE_OPTIONS, type TableOptions, optionBit, tableBits } from "./_options.ts";
+import { Stage2Error } from "./errors.ts";
+import { knownOptions } from "./range.ts";
+import type { ForcePages } from "./requests.ts";
+
+/** Properties of the machine and of the software that a stage-2 page table is made for. */
+export interface Stage2Options extends TableOptions {
+  /** Input size, 32 to 52 bits; above 48 needs `lpa2`, or 64K pages with `pa52`. Default 40. */
+  ipaBits?: number;
+  /** Output size code of the CPU (ID_AA64MMFR0_EL1.PARange, 0 to 6). Default: the smallest that covers `ipaBits`. */
+  parange?: number;
+  /** VMID size: 8 or 16. Default 16. */
+  vmidBits?: 8 | 16;
+  /** Stage-2 forced write-back (FEAT_S2FWB). Default off. */
+  fwb?: boolean;
+  /** Do without FWB although the CPU has it (`KVM_PGTABLE_S2_NOFWB`). Default off. */
+  noFwb?: boolean;
+  /** Only `ipa == pa` may be mapped (`KVM_PGTABLE_S2_IDMAP`). Default off. */
+  idmap?: boolean;
+  /** Hardware sets access flags (VTCR_EL2.HA). Default on. */
+  ha?: boolean;
+  /** Never map blocks. Default off. */
+  pagesOnly?: boolean;
+  /** Clean the data cache for what is mapped and unmapped: there is a callback for it. Default on. */
+  dcache?: boolean;
+  /** Invalidate the instruction cache for what becomes executable. Default on. */
+  icache?: boolean;
+  /** A late map of the same page over an aged leaf with fewer rights is "again", not a downgrade. Default off. */
+  keepPermissions?: boolean;
+  /**
+   * Load and store without compare-exchange, as cores without an atomic helper do. Loses access flags that hardware
+   * sets meanwhile; exists to show just that. Default off.
+   */
+  nonAtomic?: boolean;
+  /** `map` leaves the tables it detaches to the caller: see {@link Stage2.adoptUnlinked}. Default off. */
+  keepUnlinked?: boolean;
+  /** Answers for each map whether it must use pages. Default: never. */
+  forcePages?: ForcePages;
+}
+
+/** Option bits that are on by name, or off by name. */
+const ON = {
+  fwb: OPTION.FWB,
+  noFwb: OPTION.NOFWB,
+  idmap: OPTION.IDMAP,
+  pagesOnly: OPTION.PAGES_ONLY,
+  keepPermissions: OPTION.KEEP_PERMISSIONS,
+  nonAtomic: OPTION.NON_ATOMIC,
+  keepUnlinked: OPTION.KEEP_UNLINKED,
+} as const;
+const OFF = { ha: OPTION.NO_HA, dcache: OPTION.NO_DCACHE, icache: OPTION.NO_ICACHE } as const;
+
+const NAMES = [
+  ...TABLE_OPTIONS,
+  ...Object.keys(ON),
+  ...Object.keys(OFF),
+  "ipaBits",
+  "parange",
+  "vmidBits",
+  "forcePages",
+];
+
+/** The core's bits for the options, which are checked: names, and values that are on or off. */
+export function stage2Bits(options: Stage2Options): number {
+  knownOptions("stage2", options, NAMES);
+  const { forcePages } = options;
+  if (forcePages !== undefined && typeof forcePages !== "function") {
+    throw new Stage2Error("BAD_OPTION", "forcePages must be a function", { forcePages });
+  }
+  let bits = tableBits(options);
+  for (const [name, bit] of Object.entries(ON)) bits |= optionBit(options, name, bit);
+  for (const [name, bit] of Object.entries(OFF)) bits |= bit & ~optionBit(options, name, bit, true);
+  return bits;
+}

@@ -1,0 +1,182 @@
+/** What every page-table object is and can do, whatever its regime: its shape, listing, dump, accounting, end. */
+import { KIND_STAGE2 } from "./_abi.ts";
+import { type Context, disposed } from "./_context.ts";
+import { type EventGroup, eventMask, granuleOf } from "./_options.ts";
+import {
+  type Encoding,
+  Decoder,
+  type Entry,
+  type Table,
+  isAccessed,
+  isValid,
+  levelShift,
+} from "./decode.ts";
+import { type DumpDocument, type EntryRange, dumpText, ranges } from "./dump.ts";
+import { check, errnoError } from "./errors.ts";
+import { type Batch, type EntryFilter, batches, entries, wantBits } from "./iterate.ts";
+
+/** Facts of a page table that never change. */
+export interface Shape extends Encoding {
+  readonly iaBits: number;
+  readonly startLevel: number;
+  readonly rootBytes: number;
+  readonly rootPhysical: number;
+  readonly vtcr: bigint;
+}
+
+/** How many entries of each kind a table holds. */
+export interface Counters {
+  /** Valid leaves, by level (`leaves[3]` are pages), and all of them. */
+  readonly leaves: Readonly<Record<number, number>>;
+  readonly leafCount: number;
+  /** Bytes that leaves map. */
+  readonly mappedBytes: number;
+  /** Leaves with the access flag set. */
+  readonly accessed: number;
+  /** Annotations and entries that are being changed. */
+  readonly invalid: number;
+  /** Pointers to tables. */
+  readonly tables: number;
+}
+
+/** Memory that a page table takes. */
+export interface TableUsage {
+  /** Table pages of its granule, root pages included. */
+  readonly tablePages: number;
+  /** The same in bytes. */
+  readonly bytes: number;
+}
+
+const ERRNO_LIMIT = -4095;
+
+/** A pointer that the core returned, which may have its top bit set; a negative errno is thrown. */
+export function checkPointer(status: number, operation: string, details: object): number {
+  if (status < 0 && status >= ERRNO_LIMIT) throw errnoError(status, operation, details);
+  return status >>> 0;
+}
+
+/** The shape that the core reports after an init. */
+export function reportedShape(context: Context, encoding: Encoding): Shape {
+  return {
+    ...encoding,
+    vtcr: context.result(0),
+    rootBytes: context.resultNumber(1),
+    iaBits: context.resultNumber(2),
+    startLevel: context.resultLevel(3),
+    rootPhysical: context.resultNumber(4),
+  };
+}
+
+/** A page table's place in the engine: pointer while it is open, shape, ownership. */
+export class TableCore {
+  readonly context: Context;
+  readonly shape: Shape;
+  readonly decoder: Decoder;
+  readonly #owned: boolean;
+  #pointer: number;
+
+  /** `owned`: this object destroys the table when it is disposed. */
+  constructor(context: Context, pointer: number, shape: Shape, owned: boolean) {
+    this.context = context;
+    this.shape = shape;
+    this.decoder = new Decoder(context, shape);
+    this.#owned = owned;
+    this.#pointer = pointer;
+    context.add(this);
+  }
+
+  /** The core's pointer. @throws Stage2Error `DISPOSED` */
+  get pointer(): number {
+    if (this.#pointer === 0) throw disposed("page table");
+    return this.#pointer;
+  }
+
+  close(): void {
+    this.#pointer = 0;
+  }
+
+  dispose(): void {
+    if (this.#pointer === 0) return;
+    const { core } = this.context;
+    if (this.#owned) {
+      core.pgt_destroy(this.#pointer);
+      core.pgt_release(this.#pointer);
+    }
+    this.#pointer = 0;
+    this.context.remove(this);
+  }
+
+  setEvents(groups: readonly EventGroup[]): void {
+    this.context.core.pgt_set_events(this.pointer, eventMask(groups));
+  }
+
+  usage(): TableUsage {
+    const tablePages = this.context.core.pgt_pages(this.pointer);
+    return { tablePages, bytes: tablePages * 2 ** this.shape.pageShift };
+  }
+
+  /** Batches of entries from `start` on; size `undefined` means up to the end of the input space. */
+  batches(start: number, size: number | undefined, want: number): Iterable<Batch> {
+    const end = size === undefined ? 2 ** this.shape.iaBits : start + size;
+    const { context } = this;
+    void this.pointer; // refuse a disposed table at the call, not at the first step
+    return batches(context, start, end, () => context.core.pgt_list(this.pointer, want));
+  }
+
+  entries(
+    start: number,
+    size: number | undefined,
+    filter: EntryFilter,
+  ): Generator<Entry, void, undefined> {
+    return entries(this.batches(start, size, wantBits(filter)), this.decoder);
+  }
+
+  ranges(start: number, size: number | undefined): Generator<EntryRange, void, undefined> {
+    return ranges(this.entries(start, size, { tables: false }));
+  }
+
+  /** The entry, whatever it is, that decides `address`. */
+  getLeaf(address: number): Exclude<Entry, Table> {
+    const { context, decoder, shape } = this;
+    check(context.core.s2_get_leaf(this.pointer, address), "getLeaf", { address });
+    const [pte, level] = [context.result(0), context.resultLevel(1)];
+    const start = address - (address % 2 ** levelShift(shape.pageShift, level));
+    const [low, high] = [Number(pte & 0xffff_ffffn), Number(pte >> 32n)];
+    return decoder.entry(start, level, low, high, false, 0) as Exclude<Entry, Table>;
+  }
+
+  counters(): Counters {
+    const leaves: Record<number, number> = {};
+    let [leafCount, mappedBytes, accessed, invalid, tables] = [0, 0, 0, 0, 0];
+    for (const batch of this.batches(0, undefined, wantBits({}))) {
+      for (let i = 0; i < batch.length; i++) {
+        if (batch.isTable(i)) tables++;
+        else if (!isValid(batch.low(i))) invalid++;
+        else {
+          const level = batch.level(i);
+          leaves[level] = (leaves[level] ?? 0) + 1;
+          leafCount++;
+          mappedBytes += 2 ** levelShift(this.shape.pageShift, level);
+          if (isAccessed(batch.low(i))) accessed++;
+        }
+      }
+    }
+    return { leaves, leafCount, mappedBytes, accessed, invalid, tables };
+  }
+
+  dumpDocument(start: number, size: number | undefined): DumpDocument {
+    const { kind, iaBits, pageShift, startLevel } = this.shape;
+    return {
+      regime: kind === KIND_STAGE2 ? "stage 2" : "hypervisor stage 1",
+      inputBits: iaBits,
+      granule: granuleOf(pageShift),
+      startLevel,
+      tablePages: this.usage().tablePages,
+      ranges: [...this.ranges(start, size)],
+    };
+  }
+
+  dump(start: number, size: number | undefined): string {
+    return dumpText(this.dumpDocument(start, size));
+  }
+}

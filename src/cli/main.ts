@@ -1,0 +1,25 @@
+/** The process behind the `stage2` command: its streams, its arguments and its exit code. */
+import type { Io } from "./shared.ts";
+import { EXIT } from "./shared.ts";
+import { main } from "./stage2.ts";
+
+const io: Io = {
+  out: (text) => void process.stdout.write(`${text}\n`),
+  err: (text) => void process.stderr.write(`${text}\n`),
+  tty: process.stderr.isTTY === true,
+};
+
+// A reader that has seen enough closes the pipe. The exit code still tells what was found.
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+  });
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2), io);
+} catch (error) {
+  // Not an input's fault: a bug of this program, whose trace helps to mend it.
+  console.error(error);
+  process.exitCode = EXIT.UNUSABLE;
+}

@@ -1,0 +1,61 @@
+/** `stage2 replay`: replays recorded KVM traces and tells where the engine differs from what was recorded. */
+import { writeFileSync } from "node:fs";
+import { inputError } from "../input.ts";
+import { HistoryRecorder } from "../replay/history.ts";
+import { readTrace } from "../replay/read.ts";
+import { replayTrace } from "../replay/replay.ts";
+import { progressBar } from "./progress.ts";
+import { describeResults } from "./replay_table.ts";
+import { type Run, renderReport } from "./report/report.ts";
+import { EXIT, type Io, expandPaths, parseArguments, usageError } from "./shared.ts";
+
+
+const SUFFIXES = [".trace.jsonl", ".trace.jsonl.gz"];
+
+export async function replayCommand(argv: readonly string[], io: Io): Promise<number> {
+  const { values, positionals } = parseArguments(argv, {
+    level: { type: "string", default: "pgtable" },
+    report: { type: "string" },
+    json: { type: "boolean" },
+  });
+  checkLevel(values.level);
+  if (positionals.length === 0) throw usageError("replay: no trace given");
+  const files = expandPaths(positionals, SUFFIXES);
+  const runs = await replayAll(files, io);
+  const results = runs.map(({ result }) => result);
+  if (values.report !== undefined) writeReport(values.report, renderReport(runs));
+  if (values.json) io.out(JSON.stringify(results, null, 2));
+  else io.out(describeResults(results));
+  return results.every(({ ok }) => ok) ? EXIT.HOLDS : EXIT.DIFFERS;
+}
+
+function checkLevel(level: string): void {
+  if (level === "pgtable") return;
+  if (level === "vm") throw usageError("replay: --level vm is not part of this version");
+  throw usageError(`replay: unknown level "${level}"`);
+}
+
+async function replayAll(files: readonly string[], io: Io): Promise<Run[]> {
+  const bar = progressBar(io, files.length, "traces");
+  const runs: Run[] = [];
+  try {
+    for (const file of files) {
+      const trace = readTrace(file);
+      const recorder = new HistoryRecorder(trace);
+      const result = await replayTrace(trace, recorder);
+      runs.push({ header: trace.header, result, history: recorder.finish() });
+      bar.advance();
+    }
+  } finally {
+    bar.stop();
+  }
+  return runs;
+}
+
+function writeReport(path: string, html: string): void {
+  try {
+    writeFileSync(path, html);
+  } catch {
+    throw inputError(path, "cannot be written");
+  }
+}

@@ -1,0 +1,162 @@
+/**
+ * What an entry says, in plain fields. Protection and addresses are decoded by the core; here are only the marks that
+ * PGTABLE-level software puts into entries: valid, accessed, owner, locked.
+ */
+import type { Context } from "./_context.ts";
+
+/** A valid block or page. */
+export interface Leaf {
+  readonly kind: "leaf";
+  /** First input address of the entry. */
+  readonly ipa: number;
+  /** Bytes the entry covers. */
+  readonly size: number;
+  /** Level of the entry: -1 to 3 (pages). */
+  readonly level: number;
+  /** First output address. */
+  readonly pa: number;
+  /** {@link Prot} bits. */
+  readonly prot: number;
+  /** Access flag. */
+  readonly accessed: boolean;
+  /** The descriptor. */
+  readonly pte: bigint;
+}
+
+/** An invalid entry that names an owner: `kvm_pgtable_stage2_set_owner`. */
+export interface Annotation {
+  readonly kind: "annotation";
+  readonly ipa: number;
+  readonly size: number;
+  readonly level: number;
+  readonly owner: number;
+  readonly pte: bigint;
+}
+
+/** An entry that is being changed right now: the marker that break-before-make leaves. */
+export interface Locked {
+  readonly kind: "locked";
+  readonly ipa: number;
+  readonly size: number;
+  readonly level: number;
+  readonly pte: bigint;
+}
+
+/** An entry of zero. */
+export interface Empty {
+  readonly kind: "empty";
+  readonly ipa: number;
+  readonly size: number;
+  readonly level: number;
+  readonly pte: bigint;
+}
+
+/** A pointer to a table of the next level. */
+export interface Table {
+  readonly kind: "table";
+  readonly ipa: number;
+  readonly size: number;
+  readonly level: number;
+  /** Physical address of the table. */
+  readonly pa: number;
+  /** 1 + the counted entries of the table. */
+  readonly references: number;
+  readonly pte: bigint;
+}
+
+/** An entry of a page table, by what it is. */
+export type Entry = Leaf | Annotation | Locked | Empty | Table;
+
+// In the low word of an entry (spec: stage-2 leaf encoding; the same places in stage 1).
+const VALID = 1;
+const ACCESSED = 1 << 10;
+const LOCKED_MARK = 1 << 10;
+const OWNER_SHIFT = 2;
+const OWNER_BITS = 0xff;
+// Software bits 55..58 of a protection sit in the high word from here; {@link Prot} has them from bit 5.
+const SOFTWARE_HIGH_SHIFT = 23;
+const SOFTWARE_PROT_SHIFT = 5;
+
+/** What decoding depends on. */
+export interface Encoding {
+  /** KIND_STAGE2 or KIND_HYP. */
+  readonly kind: number;
+  readonly pageShift: number;
+  /** Option bits of the page table. */
+  readonly bits: number;
+}
+
+/** log2 of what an entry of `level` covers. */
+export function levelShift(pageShift: number, level: number): number {
+  return pageShift + (3 - level) * (pageShift - 3);
+}
+
+/** Decodes entries of one page table through one thread's core. */
+export class Decoder {
+  readonly #context: Context;
+  readonly #encoding: Encoding;
+
+  constructor(context: Context, encoding: Encoding) {
+    this.#context = context;
+    this.#encoding = encoding;
+  }
+
+  /** An entry given as 32-bit halves. `isTable`: it points at a table, which has `references`. */
+  entry(
+    ipa: number,
+    level: number,
+    low: number,
+    high: number,
+    isTable: boolean,
+    references: number,
+  ): Entry {
+    const size = 2 ** levelShift(this.#encoding.pageShift, level);
+    const pte = (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
+    if (isTable)
+      return { kind: "table", ipa, size, level, pa: this.pa(low, high), references, pte };
+    if (low & VALID) {
+      const pa = this.pa(low, high);
+      const prot = this.prot(low, high);
+      return { kind: "leaf", ipa, size, level, pa, prot, accessed: isAccessed(low), pte };
+    }
+    if (pte === 0n) return { kind: "empty", ipa, size, level, pte };
+    if (low === LOCKED_MARK && high === 0) return { kind: "locked", ipa, size, level, pte };
+    return { kind: "annotation", ipa, size, level, owner: ownerOf(low), pte };
+  }
+
+  /** Output address of an entry. */
+  pa(low: number, high: number): number {
+    const { core, args32 } = this.#context;
+    args32[0] = 0;
+    args32[1] = 0;
+    args32[2] = low;
+    args32[3] = high;
+    core.pure_address(this.#encoding.pageShift, this.#encoding.bits);
+    return this.#context.resultNumber(1);
+  }
+
+  /** {@link Prot} bits of a leaf. */
+  prot(low: number, high: number): number {
+    const { core, args32 } = this.#context;
+    args32[0] = low;
+    args32[1] = high;
+    core.pure_pte_prot(this.#encoding.kind, this.#encoding.bits);
+    const software = (args32[17] as number) >>> SOFTWARE_HIGH_SHIFT;
+    return (args32[16] as number) | (args32[18] as number) | (software << SOFTWARE_PROT_SHIFT);
+  }
+}
+
+/** Whether an entry, by its low half, is valid. */
+export function isValid(low: number): boolean {
+  return (low & VALID) !== 0;
+}
+
+/** Whether a valid entry, by its low half, has its access flag set. */
+export function isAccessed(low: number): boolean {
+  return (low & ACCESSED) !== 0;
+}
+
+/** The owner that an annotation, by its low half, names. */
+export function ownerOf(low: number): number {
+  return (low >>> OWNER_SHIFT) & OWNER_BITS;
+}

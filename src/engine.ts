@@ -1,0 +1,367 @@
+/**
+ * The engine: one WebAssembly memory with everything in it, and this thread's instance of the core.
+ *
+ *     const engine = await Engine.create({ maxTablePages: 65_536 });
+ *     worker.postMessage(engine.handle);             // there: await Engine.attach(handle)
+ *     const s2 = engine.stage2({ ipaBits: 40 });
+ */
+import type { Core } from "./_abi.ts";
+import { Context, disposed, isShared } from "./_context.ts";
+import { type Mode, compileCore, loadCoreAsync } from "./_load.ts";
+import {
+  type Place,
+  type Region,
+  UNIT,
+  adoptedPlace,
+  chooseMode,
+  measuringCore,
+  ownPlace,
+} from "./_region.ts";
+import { type CacheOptions, TableCache } from "./cache.ts";
+import { EBUSY, EINVAL, EPERM, Stage2Error, check } from "./errors.ts";
+import { EventLog } from "./events.ts";
+import { type HypOptions, HypStage1 } from "./hyp.ts";
+import { type Address, address, choiceOption, integerOption, knownOptions } from "./range.ts";
+import { Stage2, type Stage2Handle, type Stage2Options } from "./stage2.ts";
+
+export type { Mode } from "./_load.ts";
+export type { Region } from "./_region.ts";
+
+/** How an engine is made. */
+export interface EngineOptions {
+  /** Most table pages that can be in use, in units of 4 KiB: 1 to about 2^20. Default 65,536, or what an adopted region holds. */
+  maxTablePages?: number;
+  /** Which build runs. Default: threads where shared memory can be had, else single. */
+  mode?: Mode;
+  /** Physical address of the first table page: a multiple of 1 MiB below 2^47. Default 1 GiB. */
+  tablePhysicalBase?: Address;
+  /** Threads that may be attached at a time: 1 to 1,024. Default 16. */
+  maxThreads?: number;
+  /** Page tables and caches that may exist at a time: 1 to 2^20. Default 1,024. */
+  maxObjects?: number;
+  /** Event records kept until they are drained: 1 to 2^22, rounded up to a power of two. Default 16,384. */
+  eventCapacity?: number;
+  /** An embedder's memory to live in. It is never grown by the engine. */
+  memory?: WebAssembly.Memory;
+  /** The part of `memory` to use. Default: all of it above 64 KiB. */
+  region?: Region;
+  /** The core, compiled elsewhere (`stage2/core.wasm` or `stage2/core.single.wasm`, by mode). */
+  module?: WebAssembly.Module;
+}
+
+/** What another thread needs to attach. It can be posted to a worker. */
+export interface EngineHandle {
+  readonly kind: "stage2-engine";
+  readonly id: string;
+  readonly memory: WebAssembly.Memory;
+  readonly base: number;
+  readonly module?: WebAssembly.Module;
+}
+
+/** Memory in use, in table pages of 4 KiB unless it says bytes. */
+export interface MemoryUsage {
+  /** Table pages in use now, of all objects and caches. */
+  readonly used: number;
+  /** The most that were in use at a time. */
+  readonly peak: number;
+  /** How many can be in use at most: {@link EngineOptions.maxTablePages}. */
+  readonly capacity: number;
+  /** How many may be in use: {@link Engine.tableBudget}. */
+  readonly budget: number;
+  /** Bytes of the whole WebAssembly memory today. */
+  readonly bytes: number;
+}
+
+const OPTIONS = [
+  "maxTablePages",
+  "mode",
+  "tablePhysicalBase",
+  "maxThreads",
+  "maxObjects",
+  "eventCapacity",
+  "memory",
+  "region",
+  "module",
+];
+
+/** A live engine, as one thread sees it. */
+export class Engine implements Disposable {
+  readonly #context: Context;
+  readonly #base: number;
+  readonly #events: EventLog;
+  #open = true;
+
+  private constructor(context: Context, base: number) {
+    this.#context = context;
+    this.#base = base;
+    this.#events = new EventLog(context);
+  }
+
+  /**
+   * Makes an engine, in a memory of its own or in an embedder's.
+   *
+   * @throws Stage2Error `BAD_OPTION`, `BAD_ADDRESS`; `NO_SHARED_MEMORY` if threads are asked for and cannot be had;
+   *   `MEMORY_TOO_SMALL` if the region cannot hold it. Whatever the region held before is overwritten.
+   */
+  static async create(options: EngineOptions = {}): Promise<Engine> {
+    const { mode, shape, physical } = checkedOptions(options);
+    const module = options.module ?? (await compileCore(mode));
+    const measure = measuringCore(mode, module);
+    const place =
+      options.memory === undefined
+        ? ownPlace(mode, measure, shape)
+        : adoptedPlace(options.memory, options.region, measure, shape, "maxTablePages" in options);
+    const core = await loadCoreAsync(module, place.memory);
+    initialise(core, place, { ...shape, units: place.units }, physical);
+    join(core, place.base);
+    return new Engine(new Context(core, place.memory, module, newId()), place.base);
+  }
+
+  /**
+   * Joins an engine that another thread created, from its {@link handle}.
+   *
+   * @throws Stage2Error `NOT_STAGE2_MEMORY` if there is no engine, `BAD_VERSION` if another version of this library made
+   *   it, `TOO_MANY_THREADS` if every thread slot is taken.
+   */
+  static async attach(handle: EngineHandle): Promise<Engine> {
+    const { memory, base } = checkedHandle(handle);
+    const module = handle.module ?? (await compileCore(isShared(memory) ? "threads" : "single"));
+    const core = await loadCoreAsync(module, memory);
+    join(core, base);
+    return new Engine(new Context(core, memory, module, handle.id), base);
+  }
+
+  /** An engine over an instance that is already attached to the region at `base`. @internal */
+  static over(
+    core: Core,
+    memory: WebAssembly.Memory,
+    module: WebAssembly.Module,
+    base: number,
+  ): Engine {
+    return new Engine(new Context(core, memory, module, newId()), base);
+  }
+
+  /** For {@link attach} in another thread; structured-cloneable in `threads` mode. */
+  get handle(): EngineHandle {
+    const { id, memory, module } = this.context;
+    return { kind: "stage2-engine", id, memory, module, base: this.#base };
+  }
+
+  /** Which build runs. */
+  get mode(): Mode {
+    return this.context.mode;
+  }
+
+  /** The memory that holds everything. */
+  get memory(): WebAssembly.Memory {
+    return this.context.memory;
+  }
+
+  /** Makes a page table for a guest's stage 2, empty. @throws Stage2Error `BAD_OPTION`, `EINVAL`, `ENOMEM`, `EMFILE`. */
+  stage2(options: Stage2Options = {}): Stage2 {
+    return Stage2.create(this.context, options);
+  }
+
+  /**
+   * The page table that another thread made, by its {@link Stage2.handle}. Only the thread that made it destroys it.
+   * @throws Stage2Error `FOREIGN` if it belongs to another engine, `DISPOSED` if it was disposed.
+   */
+  attachStage2(handle: Stage2Handle): Stage2 {
+    return Stage2.attach(this.context, handle);
+  }
+
+  /** Makes a page table for a hypervisor's own stage 1, empty. @throws Stage2Error as {@link stage2}. */
+  hyp(options: HypOptions = {}): HypStage1 {
+    return HypStage1.create(this.context, options);
+  }
+
+  /** Makes an empty stock of table pages for operations that may allocate. @throws Stage2Error `BAD_OPTION`, `EMFILE`. */
+  cache(options: CacheOptions = {}): TableCache {
+    return TableCache.create(this.context, options);
+  }
+
+  /** What page tables logged: TLB invalidations, cache maintenance, writes, ... */
+  get events(): EventLog {
+    this.#live();
+    return this.#events;
+  }
+
+  /** Memory in use, over all threads. */
+  memoryUsage(): MemoryUsage {
+    const { core, memory } = this.context;
+    return {
+      used: core.pool_used(),
+      peak: core.pool_peak(),
+      capacity: core.pool_capacity(),
+      budget: core.pool_budget(),
+      bytes: memory.buffer.byteLength,
+    };
+  }
+
+  /** Table pages (4 KiB) that may be in use; allocations beyond fail with ENOMEM. 0 to the capacity. */
+  get tableBudget(): number {
+    return this.core.pool_budget();
+  }
+
+  set tableBudget(pages: number) {
+    const { core } = this.context;
+    core.pool_set_budget(integerOption("tableBudget", pages, 0, core.pool_capacity()));
+  }
+
+  /**
+   * Makes about one store-exclusive in `oneIn` of this thread fail for no reason, as hardware may; 0 stops that.
+   * Operations with exclusives retry until they have stored. The same `seed` fails the same ones.
+   */
+  setSpuriousFailures(oneIn: number, seed = 1): void {
+    const { core } = this.context;
+    core.monitor_set_spurious(
+      integerOption("oneIn", oneIn, 0, 2 ** 31 - 1),
+      integerOption("seed", seed, 0, 2 ** 31 - 1),
+    );
+  }
+
+  /** Store-exclusives of this thread that failed since the last call. */
+  exclusiveFailures(): number {
+    return this.core.monitor_failures();
+  }
+
+  /**
+   * Leaves the engine: this thread's slot is free for another, and every object made or attached here refuses use.
+   * What is in the memory stays for the other threads. A second call does nothing.
+   */
+  dispose(): void {
+    if (!this.#open) return;
+    this.#open = false;
+    this.#context.closeAll();
+    this.#context.core.engine_detach();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+
+  /** @internal */
+  get context(): Context {
+    this.#live();
+    return this.#context;
+  }
+
+  /** The instance of the core. @internal */
+  get core(): Core {
+    return this.context.core;
+  }
+
+  /** Views over the whole memory as it is now; take them anew after anything that may have grown it. @internal */
+  get u8(): Uint8Array {
+    return this.context.u8;
+  }
+
+  /** @internal */
+  get u32(): Uint32Array {
+    return this.context.u32;
+  }
+
+  /** @internal */
+  get u64(): BigUint64Array {
+    return this.context.u64;
+  }
+
+  #live(): void {
+    if (!this.#open) throw disposed("engine");
+  }
+}
+
+interface CheckedOptions {
+  mode: Mode;
+  shape: { units: number; threads: number; objects: number; events: number };
+  physical: number;
+}
+
+function checkedOptions(options: EngineOptions): CheckedOptions {
+  knownOptions("engine", options, OPTIONS);
+  const { memory, region } = options;
+  if (memory !== undefined && !(memory instanceof WebAssembly.Memory)) {
+    throw new Stage2Error("BAD_OPTION", "memory must be a WebAssembly.Memory", { memory });
+  }
+  if (memory === undefined && region !== undefined) {
+    throw new Stage2Error("BAD_OPTION", "a region needs a memory", { region });
+  }
+  const wanted =
+    options.mode === undefined
+      ? undefined
+      : choiceOption<Mode>("mode", options.mode, ["threads", "single"]);
+  const physical = address(options.tablePhysicalBase ?? 2 ** 30, "tablePhysicalBase");
+  if (physical % 2 ** 20 !== 0 || physical >= 2 ** 47) {
+    throw new Stage2Error(
+      "BAD_OPTION",
+      "tablePhysicalBase must be a multiple of 1 MiB below 2^47",
+      {
+        tablePhysicalBase: physical,
+      },
+    );
+  }
+  const shape = {
+    units: integerOption("maxTablePages", options.maxTablePages ?? 65_536, 1, 2 ** 20),
+    threads: integerOption("maxThreads", options.maxThreads ?? 16, 1, 1024),
+    objects: integerOption("maxObjects", options.maxObjects ?? 1024, 1, 2 ** 20),
+    events: integerOption("eventCapacity", options.eventCapacity ?? 16_384, 1, 2 ** 22),
+  };
+  return { mode: chooseMode(wanted, memory), shape, physical };
+}
+
+function initialise(
+  core: Core,
+  place: Place,
+  shape: CheckedOptions["shape"],
+  physical: number,
+): void {
+  const { base, bytes, growable } = place;
+  const status = core.engine_init(
+    base,
+    bytes,
+    physical,
+    shape.units,
+    shape.threads,
+    shape.objects,
+    shape.events,
+    Number(growable),
+  );
+  check(status, "Engine.create", { base, bytes, maxTablePages: shape.units, unit: UNIT });
+}
+
+function checkedHandle(handle: EngineHandle): { memory: WebAssembly.Memory; base: number } {
+  const candidate: Partial<EngineHandle> | null = handle;
+  if (typeof candidate !== "object" || candidate?.kind !== "stage2-engine") {
+    throw new Stage2Error("BAD_OPTION", "this is no handle of an engine", {});
+  }
+  const { memory, base } = handle;
+  const known = memory instanceof WebAssembly.Memory && Number.isInteger(base) && base >= UNIT;
+  if (known && base % 65536 === 0 && base + 65536 <= memory.buffer.byteLength)
+    return { memory, base };
+  throw new Stage2Error("NOT_STAGE2_MEMORY", "the handle names no engine's memory", { base });
+}
+
+/** Takes a thread slot. */
+function join(core: Core, base: number): void {
+  const slot = core.engine_attach(base);
+  if (slot < 0) throw attachError(core, slot, base);
+}
+
+function attachError(core: Core, status: number, base: number): Stage2Error {
+  if (status === -EINVAL)
+    return new Stage2Error("NOT_STAGE2_MEMORY", "there is no engine", { base });
+  if (status === -EBUSY)
+    return new Stage2Error("TOO_MANY_THREADS", "every thread slot is taken", {});
+  if (status !== -EPERM) return new Stage2Error("EINVAL", "attach failed", { status }, -status);
+  return new Stage2Error("BAD_VERSION", "another version of this library made the engine", {
+    found: core.engine_version_at(base),
+    expected: core.engine_version(),
+  });
+}
+
+/** Tells engines apart across threads. */
+function newId(): string {
+  return Array.from(crypto.getRandomValues(new Uint32Array(4)), (word) => word.toString(36)).join(
+    "-",
+  );
+}

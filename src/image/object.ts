@@ -1,0 +1,83 @@
+/**
+ * The page-table object that holds an imported regime. A stage 2 has the geometry that KVM gives every stage 2, so its
+ * object is made the usual way and comes with its contiguous root; stage-1 shapes are not KVM's own, so theirs is put
+ * over a root page that the import allocates.
+ */
+import { KIND_HYP } from "../_abi.ts";
+import { granuleOf } from "../_options.ts";
+import { TableCore, checkPointer } from "../_table.ts";
+import type { Engine } from "../engine.ts";
+import { Stage2Error } from "../errors.ts";
+import { inputError } from "../input.ts";
+import type { Stage2 } from "../stage2.ts";
+import { rootEntries, type Regime, type TableImage } from "./format.ts";
+import { addressOptions } from "./relocate.ts";
+
+/** VTCR_EL2: PS in 18:16, VS in 19, HA in 21. */
+const VTCR_PS = 16n;
+const VTCR_VS = 1n << 19n;
+const VTCR_HA = 1n << 21n;
+/** ID_AA64MMFR1_EL1.HAFDBS, bits 3:0: hardware updates of access flag and dirty state. */
+const MMFR1_HAFDBS = 0xfn;
+/** ID_AA64MMFR2_EL1.FWB, bits 43:40: KVM uses forced write-back wherever the CPU has it. */
+const MMFR2_FWB = 0xfn << 40n;
+
+/** The object behind an imported regime. */
+export interface TableObject {
+  /** Listing and accounting, whatever the regime. */
+  readonly table: TableCore;
+  /** The facade, where the regime is a stage 2. */
+  readonly stage2: Stage2 | undefined;
+}
+
+/**
+ * Whether hardware keeps the access flag of this stage 2. KVM sets VTCR_EL2.HA on every CPU; those without the feature
+ * ignore it. An image without registers is taken at the VTCR's word.
+ */
+export function hardwareAccessFlag(image: TableImage, regime: Regime): boolean {
+  const registers = image.cpus[regime.cpu];
+  const implemented =
+    registers && ((registers.get("ID_AA64MMFR1_EL1") ?? 0n) & MMFR1_HAFDBS) !== 0n;
+  return (implemented ?? true) && (regime.control & VTCR_HA) !== 0n;
+}
+
+export function createObject(engine: Engine, image: TableImage, regime: Regime): TableObject {
+  return regime.stage === 2 ? stage2Object(engine, image, regime) : adoptedObject(engine, regime);
+}
+
+function stage2Object(engine: Engine, image: TableImage, regime: Regime): TableObject {
+  const parange = Number((regime.control >> VTCR_PS) & 7n);
+  const features = image.cpus[regime.cpu]?.get("ID_AA64MMFR2_EL1") ?? 0n;
+  const fwb = (features & MMFR2_FWB) !== 0n;
+  const stage2 = engine.stage2({
+    ipaBits: regime.iaBits,
+    granule: granuleOf(regime.pageShift),
+    lpa2: regime.lpa2,
+    pa52: parange === 6,
+    fwb,
+    ha: (regime.control & VTCR_HA) !== 0n,
+    parange,
+    vmidBits: (regime.control & VTCR_VS) === 0n ? 8 : 16,
+  });
+  if (stage2.startLevel === regime.startLevel) {
+    return { table: new TableCore(engine.context, stage2.pointer, stage2.shape, false), stage2 };
+  }
+  stage2.dispose();
+  const what = `${regime.name}: KVM starts ${regime.iaBits} bits at another level`;
+  throw inputError(image.name, `${what} than ${regime.startLevel}`);
+}
+
+function adoptedObject(engine: Engine, regime: Regime): TableObject {
+  const { core, context } = engine;
+  const { pageShift, iaBits, startLevel } = regime;
+  const root = core.pool_alloc(pageShift) >>> 0;
+  if (root === 0) throw new Stage2Error("ENOMEM", `import of ${regime.name}: the pool is full`);
+  const bits = addressOptions(regime);
+  context.setArgument(0, 0n); // no VTCR: this is a stage 1
+  const status = core.pgt_adopt(KIND_HYP, pageShift, iaBits, startLevel, bits, root, 1);
+  const pointer = checkPointer(status, "import", { regime: regime.name });
+  const place = { rootBytes: rootEntries(regime) * 8, rootPhysical: context.physical(root) };
+  const encoding = { kind: KIND_HYP, pageShift, bits } as const;
+  const shape = { ...encoding, ...place, iaBits, startLevel, vtcr: 0n };
+  return { table: new TableCore(context, pointer, shape, true), stage2: undefined };
+}

@@ -1,0 +1,148 @@
+/** An imported regime: a page table in the pool, and where each of its pages came from. */
+import { LIST } from "../_abi.ts";
+import type { Engine } from "../engine.ts";
+import { isAccessed, isValid } from "../decode.ts";
+import { inputError } from "../input.ts";
+import type { Counters } from "../_table.ts";
+import { Prot } from "../prot.ts";
+import type { Stage2 } from "../stage2.ts";
+import type { Page, Regime, TableImage } from "./format.ts";
+import type { TableObject } from "./object.ts";
+import { type ImageRange, imageRanges } from "./ranges.ts";
+import { Descriptors } from "./relocate.ts";
+
+/** What a pool page stands for. */
+export interface Origin {
+  /** Address of the page in the dumped machine (a guest physical one in a guest's stage 1). */
+  readonly address: number;
+  /** The dumped page; `undefined`: the table could not be dumped, and an empty page stands for it. */
+  readonly page: Page | undefined;
+  /** Where in its page the table begins: not 0 for a small stage-1 root. */
+  readonly within: number;
+  /** Bytes of the table: less than a page for a small stage-1 root. */
+  readonly bytes: number;
+  /** Level of the table's entries. */
+  readonly level: number;
+  /** Input address of its first entry. */
+  readonly ia: number;
+}
+
+/** What a leaf does with one address. */
+export interface Mapping {
+  /** Output address. */
+  readonly pa: number;
+  readonly readable: boolean;
+  /** Access flag. */
+  readonly accessed: boolean;
+}
+
+/** One regime of an image in an engine. Dispose it: its table pages belong to the engine's pool. */
+export class ImportedTable implements Disposable {
+  readonly image: TableImage;
+  readonly regime: Regime;
+  /** The page table with its operations, if the regime is a stage 2. It ends with this object. */
+  readonly stage2: Stage2 | undefined;
+  /** What each pool page stands for, by pointer. @internal */
+  readonly origins: ReadonlyMap<number, Origin>;
+  /** @internal */
+  readonly descriptors: Descriptors;
+  readonly #engine: Engine;
+  readonly #object: TableObject;
+
+  /** @internal Use `importRegime`. */
+  constructor(
+    engine: Engine,
+    image: TableImage,
+    regime: Regime,
+    object: TableObject,
+    origins: ReadonlyMap<number, Origin>,
+  ) {
+    this.image = image;
+    this.regime = regime;
+    this.stage2 = object.stage2;
+    this.origins = origins;
+    this.descriptors = new Descriptors(engine.context, regime);
+    this.#engine = engine;
+    this.#object = object;
+  }
+
+  /** Where a pool page of this table lay in the dumped machine; `undefined` for a page made since. */
+  originalAddress(physical: number): number | undefined {
+    const origin = this.origins.get(this.#engine.context.pointer(physical));
+    return origin === undefined ? undefined : origin.address + origin.within;
+  }
+
+  /** Tables that the dump names but could not read: a guest's stage-1 table that stage 2 did not map then. */
+  absent(): Origin[] {
+    return [...this.origins.values()].filter(({ page }) => page === undefined);
+  }
+
+  /** Leaves and invalid entries, grouped, in ascending order. */
+  ranges(): Generator<ImageRange, void, undefined> {
+    const listing = this.#object.table.batches(0, undefined, LIST.LEAVES | LIST.INVALID);
+    return imageRanges(listing, this.regime, this.descriptors);
+  }
+
+  /** Where a stage 2 maps an address, and by which leaf; `undefined` if no valid leaf does. */
+  lookup(ia: number): Mapping | undefined {
+    const { core, context } = this.#engine;
+    const { pointer, decoder } = this.#object.table;
+    if (core.s2_get_leaf(pointer, ia) < 0) return undefined;
+    const [low, high] = [context.args32[16] as number, context.args32[17] as number];
+    if (!isValid(low)) return undefined;
+    const readable = (decoder.prot(low, high) & Prot.R) !== 0;
+    return { pa: core.s2_lookup(pointer, ia), readable, accessed: isAccessed(low) };
+  }
+
+  /** How many entries of each kind it holds. */
+  counters(): Counters {
+    return this.#object.table.counters();
+  }
+
+  /** Pointer to the first root entry. @internal */
+  get root(): number {
+    return this.#engine.core.pgt_root(this.#object.table.pointer) >>> 0;
+  }
+
+  /** The core's pointer of the object. @internal */
+  get pointer(): number {
+    return this.#object.table.pointer;
+  }
+
+  /** Bytes of the pool, now. @internal */
+  get memory(): Uint8Array {
+    return this.#engine.u8;
+  }
+
+  /** Settles reference counts after the entries were filled in. @internal */
+  recount(): void {
+    this.#engine.core.pgt_recount(this.#object.table.pointer);
+  }
+
+  /** Compares what the engine lists with what the dumper counted. @internal */
+  checkSummary(): void {
+    const { leaves, invalid, tables } = this.counters();
+    const { regime } = this;
+    for (let level = -1; level <= 3; level++) {
+      this.#same(`leaves at level ${level}`, leaves[level] ?? 0, regime.leaves.get(level) ?? 0);
+    }
+    this.#same("invalid entries that are not zero", invalid, regime.annotations);
+    const roots = this.origins.size - tables;
+    this.#same("table pages", tables - this.absent().length + roots, regime.tables);
+  }
+
+  #same(what: string, found: number, recorded: number): void {
+    if (found === recorded) return;
+    const { image, regime } = this;
+    throw inputError(image.name, `${regime.name}: ${found} ${what}, but ${recorded} were recorded`);
+  }
+
+  dispose(): void {
+    this.#object.table.dispose();
+    this.stage2?.dispose();
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose();
+  }
+}

@@ -1,0 +1,130 @@
+/**
+ * Finds the calls of a trace: every `s2_*` record that lies inside no other, with all that happened in it. Lines of
+ * two CPUs interleave, so what belongs together is told by `up` alone.
+ *
+ * A `tlb_flush_range` outside every call (dirty logging makes them) is a call as well; what it sends follows it.
+ */
+import { inputError } from "../input.ts";
+import type { Trace } from "./read.ts";
+import type { TraceRecord } from "./record.ts";
+
+/** A record and those directly inside it, in the order of execution. */
+export interface Node {
+  readonly record: TraceRecord;
+  readonly line: number;
+  readonly inner: Node[];
+}
+
+/** A page table of the recorded host: from one `s2_init` of its number to the `s2_destroy`. */
+export interface RecordedTable {
+  /** The record that allocated the root. */
+  readonly root: TraceRecord;
+}
+
+/** One call of the page-table library. */
+export interface Call extends Node {
+  /** Absent for `s2_free_unlinked`: its table is found by the address. */
+  readonly table?: RecordedTable;
+  /** Line of the last record inside it. */
+  lastLine: number;
+}
+
+/** Calls of the faults of vCPUs: they hold the lock shared, so those of two CPUs can overlap. */
+const SHARED = new Set(["s2_map", "s2_relax_perms", "s2_mkyoung"]);
+
+const FLUSH = "tlb_flush_range";
+const FLUSHED_BY = new Set(["tlbi_range", "tlbi_vmid"]);
+
+/** Whether this is a flush by itself, which changes no table and is not counted as a call. */
+export function isFlush(call: Call): boolean {
+  return call.record.op === FLUSH;
+}
+
+export function isShared(call: Call): boolean {
+  return SHARED.has(call.record.op);
+}
+
+/** The calls of a trace, in line order. */
+export function findCalls(trace: Trace): Call[] {
+  const calls: Call[] = [];
+  const nodes = new Map<number, { node: Node; call: Call }>();
+  const flushes = new Map<string, { node: Node; call: Call }>();
+  trace.records.forEach((record, line) => {
+    const outer = record.up === undefined ? flushOf(record, flushes) : nodes.get(record.up);
+    const node: Node = { record, line, inner: [] };
+    if (startsCall(record, outer !== undefined)) {
+      const call: Call = { ...node, lastLine: line };
+      calls.push(call);
+      nodes.set(record.i, { node: call, call });
+      if (isFlush(call)) flushes.set(record.mmu, { node: call, call });
+    } else if (outer !== undefined) {
+      outer.node.inner.push(node);
+      outer.call.lastLine = line;
+      nodes.set(record.i, { node, call: outer.call });
+    }
+  });
+  return assignTables(trace, calls);
+}
+
+/** The flush that sent an invalidation, if it was one outside every call. */
+function flushOf<T>({ op, mmu }: TraceRecord, flushes: ReadonlyMap<string, T>): T | undefined {
+  return FLUSHED_BY.has(op) ? flushes.get(mmu) : undefined;
+}
+
+/** A deferred free runs wherever a grace period ended: inside another call it only interrupted that. */
+function startsCall({ op }: TraceRecord, inside: boolean): boolean {
+  return op === "s2_free_unlinked" || ((op.startsWith("s2_") || op === FLUSH) && !inside);
+}
+
+/** Table numbers are used again after `s2_destroy`: this tells the tables apart. */
+function assignTables(trace: Trace, calls: Call[]): Call[] {
+  const live = new Map<number | string, RecordedTable>();
+  return calls.map((call) => {
+    const { op, pgt, mmu, i } = call.record;
+    if (op === "s2_free_unlinked") return call;
+    if (op === "s2_init") addTable({ root: rootOf(trace, call) }, live, call.record);
+    const name = isFlush(call) ? mmu : pgt;
+    const table = live.get(name);
+    if (table === undefined)
+      throw inputError(trace.path, `record ${i}: ${op} of page table ${name}, which does not exist`);
+    if (op === "s2_destroy") live.delete(pgt);
+    return { ...call, table };
+  });
+}
+
+function addTable(
+  table: RecordedTable,
+  live: Map<number | string, RecordedTable>,
+  { pgt, mmu }: TraceRecord,
+): void {
+  live.set(pgt, table);
+  live.set(mmu, table);
+}
+
+function rootOf(trace: Trace, call: Call): TraceRecord {
+  const root = call.inner.find(({ record }) => record.op === "pgd_alloc");
+  if (root === undefined)
+    throw inputError(trace.path, `record ${call.record.i}: s2_init without pgd_alloc`);
+  return root.record;
+}
+
+/** The nodes below this one, outermost first, in the order of execution. */
+export function* inside(node: Node): Generator<Node> {
+  for (const inner of node.inner) {
+    yield inner;
+    yield* inside(inner);
+  }
+}
+
+/** Whether the record is a visit of the walker. */
+export function isVisit({ record }: Node): boolean {
+  return record.op.startsWith("v_");
+}
+
+/** What a visit that changes attributes stored: the value, or nothing. */
+export function storedAttribute({ record, inner }: Node): string | undefined {
+  if (record.op !== "v_attr" && record.op !== "v_age") return undefined;
+  const exchange = inner.find((node) => node.record.op === "set_pte");
+  if (exchange !== undefined) return exchange.record.ret === 1 ? exchange.record.new : undefined;
+  return record.ret === 0 && record.new !== record.old ? record.new : undefined;
+}

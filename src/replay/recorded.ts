@@ -1,0 +1,176 @@
+/**
+ * The recorded side of a comparison: what a call did, as tokens in the order of execution.
+ *
+ *   break_pte    stores the locked marker, then come invalidation and reference inside it; or it lost
+ *   make_pte     the reference of the entry comes first, then the store; the line is written before both
+ *   v_unmap      stores zero at the start of the visit
+ *   v_attr       stores the new value at the end of it, and so does v_age
+ */
+import { type Call, type Node, isFlush, storedAttribute } from "./calls.ts";
+import { LOCKED } from "./order.ts";
+import type { TraceRecord } from "./record.ts";
+import * as tokens from "./tokens.ts";
+import type { Blur } from "./tokens.ts";
+
+/** What the trace says for a level that the host did not know. */
+const LEVEL_UNKNOWN = 2147483647;
+
+/**
+ * Reference counts of the recorded table pages, from the calls as they are replayed: the record has no line for a page
+ * that is freed, it is when the last reference goes.
+ */
+export class RecordedPages {
+  readonly #counts = new Map<number, number>();
+  readonly #pageBytes: number;
+
+  constructor(pageShift: number) {
+    this.#pageBytes = 2 ** pageShift;
+  }
+
+  /** Pages that were allocated: one, or a root. */
+  add(pa: string, bytes = this.#pageBytes): void {
+    for (let at = 0; at < bytes; at += this.#pageBytes) this.#counts.set(Number(pa) + at, 1);
+  }
+
+  get(pa: string): void {
+    this.#change(pa, 1);
+  }
+
+  /** The page, if that was its last reference. */
+  put(pa: string): string | undefined {
+    const page = this.#change(pa, -1);
+    if (this.#counts.get(page) !== 0) return undefined;
+    this.#counts.delete(page);
+    return `0x${page.toString(16)}`;
+  }
+
+  #change(pa: string, by: number): number {
+    const address = Number(pa);
+    const page = address - (address % this.#pageBytes);
+    const count = this.#counts.get(page);
+    if (count !== undefined) this.#counts.set(page, count + by);
+    return page;
+  }
+}
+
+/** The tokens of a call. `pages` is brought up to date. */
+export function recordedTokens(call: Call, pages: RecordedPages, pageShift: number, blur?: Blur): string[] {
+  const stream = new RecordedStream(pages, pageShift, blur);
+  return isFlush(call) ? stream.flush(call) : stream.of(call);
+}
+
+class RecordedStream {
+  readonly #out: string[] = [];
+
+  constructor(
+    readonly pages: RecordedPages,
+    readonly pageShift: number,
+    readonly blur: Blur | undefined,
+  ) {}
+
+  of(node: Node): string[] {
+    node.inner.forEach((inner, index) => this.#node(inner, node.inner, index));
+    return this.#out;
+  }
+
+  /** A flush outside every call: the record itself is what happened. */
+  flush(node: Node): string[] {
+    this.#event(node.record);
+    return this.of(node);
+  }
+
+  #node(node: Node, siblings: readonly Node[], index: number): void {
+    const { record } = node;
+    if (record.op.startsWith("v_")) return this.#visit(node);
+    if (record.op === "get_page" && siblings[index - 1]?.record.op === "make_pte") return; // done with the store
+    this.#event(record);
+    this.of(node);
+  }
+
+  #visit(node: Node): void {
+    const { op, pte_pa, level, visit, addr, old, ret } = node.record;
+    const value = node.record.new;
+    if (op === "v_free" && old === "0x0") return;
+    this.#out.push(tokens.visitToken(pte_pa, level, Number(visit), addr, old, this.blur));
+    if (op === "v_unmap" && old !== "0x0" && value === "0x0")
+      this.#out.push(tokens.writeToken(pte_pa, level, value));
+    this.of(node);
+    const stored = storedAttribute(node);
+    if (stored !== undefined) this.#out.push(tokens.writeToken(pte_pa, level, stored));
+    if (ret !== undefined && value !== undefined)
+      this.#out.push(tokens.visitEndToken(pte_pa, Number(ret), value, this.blur));
+  }
+
+  #event(record: TraceRecord): void {
+    const out = this.#out;
+    const { pa, pte_pa, level, size, addr } = record;
+    switch (record.op) {
+      case "break_pte":
+        out.push(
+          record.ret === 1
+            ? tokens.writeToken(pte_pa, level, LOCKED)
+            : tokens.lostToken(pte_pa, level),
+        );
+        break;
+      case "make_pte":
+        if (record.new !== "0x0") this.#get(pte_pa);
+        out.push(tokens.writeToken(pte_pa, level, record.new as string));
+        break;
+      case "get_page":
+        this.#get(pa);
+        break;
+      case "put_page":
+        this.#put(pa);
+        break;
+      case "alloc_table":
+        this.pages.add(pa);
+        out.push(tokens.allocToken(pa));
+        break;
+      case "pgd_alloc":
+        this.pages.add(pa, Number(size));
+        out.push(tokens.allocRootToken(pa, Number(size) / 2 ** this.pageShift));
+        break;
+      case "pgd_free":
+        out.push(tokens.freeRootToken(pa, Number(size) / 2 ** this.pageShift));
+        break;
+      case "free_table_rcu":
+        out.push(tokens.unlinkToken(pa, level));
+        break;
+      case "dcache_clean":
+        out.push(tokens.cleanToken(pa, size));
+        break;
+      case "icache_inval":
+        if (this.blur?.found !== true) out.push(tokens.icacheToken(pa, size));
+        break;
+      case "tlbi_ipa":
+      case "tlbi_ipa_nsh":
+        out.push(tlbiIpa(record));
+        break;
+      case "tlbi_range":
+        out.push(tokens.tlbiRangeToken(record.start, record.pages));
+        break;
+      case "tlbi_vmid":
+        out.push(tokens.tlbiVmidToken());
+        break;
+      case "tlb_flush_range":
+        out.push(tokens.flushRangeToken(addr, size));
+        break;
+    }
+  }
+
+  #get(pa: string): void {
+    this.pages.get(pa);
+    this.#out.push(tokens.getToken(pa));
+  }
+
+  #put(pa: string): void {
+    this.#out.push(tokens.putToken(pa));
+    const freed = this.pages.put(pa);
+    if (freed !== undefined) this.#out.push(tokens.freeToken(freed));
+  }
+}
+
+function tlbiIpa({ op, ipa, level }: TraceRecord): string {
+  const known = level === LEVEL_UNKNOWN ? undefined : level;
+  return tokens.tlbiIpaToken(ipa, known, op === "tlbi_ipa_nsh");
+}
