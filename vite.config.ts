@@ -6,6 +6,7 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { Plugin, UserConfig } from "vite";
 import { defineConfig } from "vitest/config";
+import { instrumentedCore } from "./src/instrument/plugin.ts";
 
 const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
 const CORE = { threads: path("build/release.wasm"), single: path("build/single.wasm") };
@@ -43,7 +44,7 @@ function exportCore(): Plugin {
 }
 
 const library: UserConfig = {
-  plugins: [inlineCore(), exportCore()],
+  plugins: [inlineCore(), instrumentedCore(CORE.threads), exportCore()],
   build: {
     target: "es2022",
     minify: false,
@@ -56,7 +57,7 @@ const library: UserConfig = {
 /** A Node program with everything but Node's own modules bundled. */
 function program(entry: string, outDir: string, fileName: string): UserConfig {
   return {
-    plugins: [inlineCore()],
+    plugins: [inlineCore(), instrumentedCore(CORE.threads)],
     ssr: { noExternal: true, external: ["assemblyscript", "binaryen"] },
     build: {
       target: "node20",

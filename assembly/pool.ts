@@ -20,6 +20,8 @@ import {
 @inline const M_LINK: usize = 4; // unit + 1 of the next page in the same list, 0 last
 // @ts-ignore: decorator
 @inline const GROW_UNITS: u32 = 1024; // 4 MiB at a time
+// @ts-ignore: decorator
+@inline const MAX_SPINS: i32 = 1 << 24;
 
 // @ts-ignore: decorator
 @inline function metaOf(page: usize): usize { return meta + ((page - pool) >> UNIT_SHIFT) * META_BYTES; }
@@ -104,19 +106,27 @@ function pushRange(from: i32, to: i32): void {
 
 /** Makes sure that the memory reaches to unit `end`. */
 function commit(end: u32): bool {
-  if (end > load<u32>(header, H_UNITS)) return false;
+  const limit = load<u32>(header, H_UNITS);
+  if (end > limit) return false;
   let committed = atomic.load<u32>(header, H_COMMITTED);
   while (committed < end) {
     if (!load<u32>(header, H_GROWABLE)) return false;
-    const limit = load<u32>(header, H_UNITS);
     const wanted = min(limit, (end + GROW_UNITS - 1) & ~(GROW_UNITS - 1));
-    const bytes = <u64>pool + (<u64>wanted << UNIT_SHIFT);
-    const missing = <i64>((bytes + 0xffff) >> 16) - <i64><u32>memory.size();
-    if (missing > 0 && memory.grow(<i32>missing) < 0) return false;
+    if (!growTo(<u64>pool + (<u64>wanted << UNIT_SHIFT))) return false;
     const found = atomic.cmpxchg<u32>(header, committed, wanted, H_COMMITTED);
     committed = found == committed ? wanted : found; // lost: another thread grew it too, perhaps further
   }
   return true;
+}
+
+function growTo(bytes: u64): bool {
+  const wasmPages = <u32>((bytes + 0xffff) >> 16);
+  while (true) {
+    const present = <u32>memory.size();
+    if (present >= wasmPages) return true;
+    // A refusal counts only if no other thread has grown the memory meanwhile.
+    if (memory.grow(wasmPages - present) < 0 && <u32>memory.size() == present) return false;
+  }
 }
 
 function takeFrontier(order: u32): i32 {
@@ -149,7 +159,7 @@ function splitLarger(order: u32): i32 {
 
 /** Merges free neighbours. Rare: only when an aligned run is wanted and the pool is in pieces. */
 function coalesce(): void {
-  if (atomic.cmpxchg<u32>(header, 0, 1, H_COALESCE) != 0) return; // another thread is at it; its result serves us too
+  if (atomic.cmpxchg<u32>(header, 0, 1, H_COALESCE) != 0) return awaitCoalesce(); // another thread is at it
   const free = <u32>0xffff_ffff; // mark in the reference word: a free page has none
   for (let order: u32 = 0; order < ORDERS; order++) {
     for (let unit = pop(order); unit != NONE; unit = pop(order)) {
@@ -169,6 +179,11 @@ function coalesce(): void {
     }
   }
   atomic.store<u32>(header, 0, H_COALESCE);
+}
+
+/** Its result serves us too. Bounded, as it may have died: then the allocation fails instead of hanging. */
+function awaitCoalesce(): void {
+  for (let spins = 0; spins < MAX_SPINS && atomic.load<u32>(header, H_COALESCE); spins++);
 }
 
 function charge(units: u32): bool {
@@ -218,7 +233,7 @@ export function freeDirty(page: usize, pageShift: u32, pages: u32): void {
   free(page, pageShift, pages);
 }
 
-/** Physical address of the table page that holds this entry. */
+/** The table page that holds this entry. */
 // @ts-ignore: decorator
 @inline export function pageOf(slot: usize, pageShift: u32): usize { return slot & ~((<usize>1 << pageShift) - 1); }
 

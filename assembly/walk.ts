@@ -47,10 +47,6 @@ import * as slots from "./slot";
 // @ts-ignore: decorator
 @inline export const HANDLED: i32 = 0x4000_0000;
 
-/** Entries on the way to a page, 16 bytes for each level from -1 to 2, behind the visitor in its scratch. */
-// @ts-ignore: decorator
-@inline const PATH: usize = 176;
-
 /** State of one walk; visitors extend it with their own. Lives in the scratch of the thread. */
 @unmanaged
 export class Walk {
@@ -193,51 +189,6 @@ function visitTable<V extends Walk>(visitor: V, table: usize, level: i32, entrie
 }
 
 // @ts-ignore: decorator
-@inline function remember(visitor: Walk, level: i32, slot: usize, pte: u64): void {
-  const at = changetype<usize>(visitor) + PATH + (<usize>(level + 1) << 4);
-  store<usize>(at, slot);
-  store<u64>(at, pte, 8);
-}
-
-/**
- * The same walk where the range is one page: straight down without recursion, and up the remembered path. A visitor
- * that can be done with a whole table (HANDLED) finds no whole table in one page.
- */
-function visitPage<V extends Walk>(visitor: V, root: usize, startLevel: i32): i32 {
-  const flags = visitor.flags;
-  const stride = visitor.pageShift - 3;
-  const mask = (<usize>1 << stride) - 1;
-  const addr = visitor.addr;
-  let level = startLevel;
-  let shift = levelShift(visitor.pageShift, level);
-  let slot = root + (<usize>(addr >> shift) << 3);
-  while (true) {
-    let pte = slots.read(slot);
-    let table = isTable(pte, level);
-    if (flags & (table ? TABLE_PRE : LEAF)) {
-      const result = table ? callPre<V>(visitor, slot, pte, level) : callLeaf<V>(visitor, slot, pte, level);
-      if (!goesOn(flags, result)) return result;
-      if (level != LAST_LEVEL) {
-        pte = slots.read(slot);
-        table = isTable(pte, level);
-      } else table = false;
-    }
-    if (!table) break;
-    if (flags & TABLE_POST) remember(visitor, level, slot, pte);
-    shift -= stride;
-    level++;
-    slot = childOf(pte) + ((<usize>(addr >> shift) & mask) << 3);
-  }
-  if (!(flags & TABLE_POST)) return 0;
-  while (--level >= startLevel) {
-    const at = changetype<usize>(visitor) + PATH + (<usize>(level + 1) << 4);
-    const result = callPost<V>(visitor, load<usize>(at), load<u64>(at, 8), level);
-    if (!goesOn(flags, result)) return result;
-  }
-  return 0;
-}
-
-// @ts-ignore: decorator
 @inline function begin(walk: Walk, pgt: Pgt, start: u64, end: u64, flags: u32): void {
   walk.pgt = pgt;
   walk.flags = flags;
@@ -260,7 +211,6 @@ export function walk<V extends Walk>(visitor: V, pgt: Pgt, ia: u64, size: u64, f
   if (start > limit || end > limit) return -ERANGE;
   if (!pgt.root) return -EINVAL;
   if (start >= end) return 0;
-  if (end - start == inPage + 1) return visitPage<V>(visitor, pgt.root, pgt.startLevel);
   return visitTable<V>(visitor, pgt.root, pgt.startLevel, pgt.rootPages << (pgt.pageShift - 3));
 }
 

@@ -13,7 +13,7 @@ import { Bench } from "tinybench";
  * @property {() => void} verify throws unless `run` did all its work, and gives back what `prepare` took
  */
 
-/** The engine tiers hot functions up after some 40,000 calls; W2b makes the fewest, 64 in a sample. */
+/** Node compiles a function anew, and better, after some 40,000 calls or loop turns: these make them. */
 const WARM_UP_SAMPLES = 4;
 
 /**
@@ -27,7 +27,7 @@ const WARM_UP_SAMPLES = 4;
  * @returns {{ ours: Map<string, number[]>, native: Map<string, number[]> | undefined }} ns per unit
  */
 export function measure(workloads, reps, yardstick, progress) {
-  sample(workloads, WARM_UP_SAMPLES);
+  warmUp(workloads);
   /** @type {Map<string, number[]>} */
   const ours = new Map();
   /** @type {Map<string, number[]>} */
@@ -41,12 +41,19 @@ export function measure(workloads, reps, yardstick, progress) {
   return { ours, native: yardstick && native };
 }
 
+/** @param {readonly Workload[]} workloads */
+export function warmUp(workloads) {
+  sample(workloads, WARM_UP_SAMPLES);
+}
+
 /**
+ * One sample of each, or the median of several.
+ *
  * @param {readonly Workload[]} workloads
  * @param {number} iterations
  * @returns {Map<string, number>} ns per unit
  */
-function sample(workloads, iterations) {
+export function sample(workloads, iterations) {
   const bench = new Bench({ iterations, time: 0, warmup: false, throws: true });
   for (const { name, prepare, run, verify } of workloads) {
     bench.add(name, run, { beforeEach: prepare, afterEach: verify });
@@ -74,7 +81,7 @@ function latency(bench, index) {
  * @param {string} name
  * @param {number} value
  */
-function append(lists, name, value) {
+export function append(lists, name, value) {
   const list = lists.get(name);
   if (list) list.push(value);
   else lists.set(name, [value]);

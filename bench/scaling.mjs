@@ -1,11 +1,12 @@
 // @ts-check
 import { Engine } from "stage2";
-import { measure } from "./measure.mjs";
+import { GIB, PAGE } from "./bed.mjs";
+import { append, sample, warmUp } from "./measure.mjs";
 import { toRow } from "./rows.mjs";
 import { SCALE, workloadsOf } from "./workloads/index.mjs";
 
-/** Figures of small ranges are of single samples of few operations: more samples for them. */
-const FULL_SIZE = 2 ** 30;
+/** Small ranges take a few microseconds: many samples for them, few for those that take a second. */
+const PAGES_PER_REP = 2 ** 16;
 
 /**
  * Each operation from 1 MiB to 64 GiB mapped, grouped by operation.
@@ -16,18 +17,35 @@ const FULL_SIZE = 2 ** 30;
  */
 export async function scalingRows(reps, progress) {
   const engine = await Engine.create();
+  warmUp(workloadsOf(engine, GIB, "warm-up"));
   const bySize = SCALE.map((size, i) => {
     progress(i, SCALE.length);
-    const workloads = workloadsOf(engine, size, sizeName(size));
-    const samples = size < FULL_SIZE ? reps * 16 : reps;
-    const { ours } = measure(workloads, samples, undefined, () => {});
-    return workloads.map((workload) => toRow(workload, ours.get(workload.name) ?? [], undefined));
+    return rowsOf(workloadsOf(engine, size, sizeName(size)), samplesFor(size, reps));
   });
   progress(SCALE.length, SCALE.length);
   engine.dispose();
-  return (
-    bySize[0]?.flatMap((_, operation) => bySize.flatMap((rows) => rows[operation] ?? [])) ?? []
-  );
+  return bySize[0].flatMap((_, operation) => bySize.map((rows) => rows[operation]));
+}
+
+/**
+ * @param {number} size
+ * @param {number} reps
+ */
+function samplesFor(size, reps) {
+  return reps * Math.max(1, (PAGES_PER_REP * PAGE) / size);
+}
+
+/**
+ * @param {readonly import("./measure.mjs").Workload[]} workloads
+ * @param {number} samples
+ */
+function rowsOf(workloads, samples) {
+  /** @type {Map<string, number[]>} */
+  const lists = new Map();
+  for (let i = 0; i < samples; i++) {
+    for (const [name, ns] of sample(workloads, 1)) append(lists, name, ns);
+  }
+  return workloads.map((workload) => toRow(workload, lists.get(workload.name) ?? [], undefined));
 }
 
 /** @param {number} bytes */

@@ -24,7 +24,7 @@ export type Visitor = (visit: Visit) => number | void;
 /** {@link Stage2.walk} */
 export interface WalkRequest extends Range {
   /** {@link WalkFlag} bits: which visits (LEAF, TABLE_PRE, TABLE_POST), and SHARED, HANDLE_FAULT. Default LEAF. */
-  flags?: number;
+  flags?: number | undefined;
 }
 
 const KINDS = { 1: "leaf", 2: "pre", 4: "post" } as const;

@@ -63,7 +63,7 @@ export interface HypMapRequest extends VirtualRange {
   /** {@link Prot} bits: R is needed; W and X exclude each other, and X excludes DEVICE. */
   prot: number;
   /** The stock for new tables; `null` is no page at all. Default: the engine's pool. */
-  cache?: TableCache | null;
+  cache?: TableCache | null | undefined;
 }
 
 /** An entry of kind K with its first input address as `va`. */

@@ -1,15 +1,10 @@
-/**
- * Files from outside: read, decompressed and parsed, with one kind of error for everything that can be wrong with
- * them. Messages start with the path and fit on one line.
- */
+/** Files from outside: read and unpacked, with one kind of error for everything that can be wrong with them. */
 import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
+import { inputError } from "./_input.ts";
 import { Stage2Error } from "./errors.ts";
 
-/** The error for an input that cannot be used. */
-export function inputError(path: string, message: string): Stage2Error {
-  return new Stage2Error("BAD_INPUT", `${path}: ${message}`);
-}
+export { inputError, parseJson } from "./_input.ts";
 
 /** The bytes of a file; gzip is recognised by its magic number and unpacked. */
 export function readBytes(path: string): Uint8Array {
@@ -26,15 +21,6 @@ export function readText(path: string): string {
   } catch (error) {
     if (error instanceof Stage2Error) throw error;
     throw inputError(path, "not a text file (invalid UTF-8)");
-  }
-}
-
-/** Parses one JSON value; `place` names it in the message ("line 7"). */
-export function parseJson(path: string, text: string, place = ""): unknown {
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    throw inputError(path, `${place === "" ? "" : `${place}: `}not valid JSON`);
   }
 }
 

@@ -5,7 +5,7 @@ import type { Address, Range } from "./range.ts";
 /** Where new tables may come from. */
 export interface Allocation {
   /** The stock for new tables; `null` is no page at all (ENOMEM if one is needed). Default: the engine's pool. */
-  cache?: TableCache | null;
+  cache?: TableCache | null | undefined;
 }
 
 /** {@link Stage2.map} */
@@ -15,9 +15,9 @@ export interface MapRequest extends Range, Allocation {
   /** {@link Prot} bits. */
   prot: number;
   /** {@link WalkFlag} bits: SHARED, HANDLE_FAULT, SKIP_BBM_TLBI, SKIP_CMO. Default none. */
-  flags?: number;
+  flags?: number | undefined;
   /** Map pages even where a block would do. Default: what {@link Stage2.forcePages} answers. */
-  forcePages?: boolean;
+  forcePages?: boolean | undefined;
 }
 
 /** {@link Stage2.setOwner} */
@@ -46,7 +46,7 @@ export interface UnlinkedRequest extends Allocation {
   /** {@link Prot} bits of every leaf. */
   prot: number;
   /** Pages all the way down, not the largest leaves. Default false. */
-  forcePages?: boolean;
+  forcePages?: boolean | undefined;
 }
 
 /** Asked once per {@link Stage2.map}: must this range be mapped by pages? */

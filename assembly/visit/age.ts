@@ -3,6 +3,7 @@ import { AF, isValid } from "../descriptor";
 import { scratch, S_VISITOR } from "../layout";
 import { NON_ATOMIC, Pgt } from "../pgt";
 import { anyWith, clearBits } from "../run";
+import { before, changeSingle, isSingle } from "../single";
 import * as slots from "../slot";
 import { LEAF, walk, Walk } from "../walk";
 
@@ -48,6 +49,7 @@ class AgeVisitor extends Walk {
 
 /** 1 if any leaf of the range was young, 0 if not, -ERANGE, -EINVAL. */
 export function testClearYoung(pgt: Pgt, ia: u64, size: u64, clear: bool): i32 {
+  if (isSingle(pgt, size) && changeSingle(pgt, ia, 0, clear ? AF : 0) == 0) return <i32>((before & AF) != 0);
   const visitor = changetype<AgeVisitor>(scratch + S_VISITOR);
   visitor.clear = clear;
   visitor.young = false;

@@ -15,8 +15,7 @@ class CountVisitor extends Walk {
   @inline get runs(): bool { return true; }
 
   run(slot: usize, stop: usize): i32 {
-    const entries = <u32>((stop - slot) >> 3);
-    pool.addReferences(pool.pageOf(slot, this.pageShift), slots.countReferences(slot, entries));
+    pool.addReferences(pool.pageOf(slot, this.pageShift), slots.countReferences(slot, stop));
     return 0;
   }
 

@@ -1,5 +1,5 @@
 /** Looking without touching: one leaf, a resumable listing, and the generic walk that records its visits. */
-import { isTable, isValid, outputAddress, VALID } from "../descriptor";
+import { isTable, isValid, LAST_LEVEL, outputAddress, TABLE_ADDRESS, VALID } from "../descriptor";
 import { EINVAL, ERANGE } from "../errno";
 import { levelShift } from "../geometry";
 import { argument, BATCH_RECORDS, RECORD_BYTES, scratch, setArgument, setResult, S_BATCH, S_VISITOR } from "../layout";
@@ -186,6 +186,9 @@ export function lookup(pgt: Pgt, ia: u64): f64 {
   if (!slot) return -1;
   const pte = slots.read(slot);
   if (!(pte & VALID)) return -1;
+  if (foundLevel == LAST_LEVEL && pgt.pageShift == 12 && !pgt.lpa2) {
+    return <f64><i64>((pte & TABLE_ADDRESS) | (ia & 0xfff)); // the commonest case, all constants
+  }
   const inLeaf = (<u64>1 << levelShift(pgt.pageShift, foundLevel)) - 1;
   return <f64><i64>((outputAddress(pte, pgt.pageShift, pgt.lpa2) & ~inLeaf) | (ia & inLeaf));
 }

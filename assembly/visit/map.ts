@@ -11,13 +11,14 @@ import * as events from "../events";
 import { leafLevel, levelShift } from "../geometry";
 import { scratch, S_VISITOR } from "../layout";
 import { cleanDataCache, dsbIshst, invalidateInstructionCache } from "../maintenance";
-import { IDMAP, KEEP_PERMISSIONS, KEEP_UNLINKED, PAGES_ONLY, Pgt, putPage } from "../pgt";
+import { IDMAP, KEEP_PERMISSIONS, KEEP_UNLINKED, NVHE, PAGES_ONLY, Pgt, putPage } from "../pgt";
 import * as pool from "../pool";
 import { isCacheable, REFUSED, stage2Attributes } from "../prot";
 import { adjustReference, breakEntry, makeEntry } from "../replace";
+import { isSingle, mapSingle } from "../single";
 import * as slots from "../slot";
 import { takePage } from "../cache";
-import { childOf, FORCE_PAGES, HANDLED, LEAF, SKIP_CMO, TABLE_POST, TABLE_PRE, walk, Walk } from "../walk";
+import { childOf, FORCE_PAGES, HANDLED, LEAF, SHARED, SKIP_CMO, TABLE_POST, TABLE_PRE, walk, Walk } from "../walk";
 import { freeUnlinked } from "./free";
 
 /** An output address that no table can hold: the entry becomes an annotation instead of a leaf. */
@@ -175,6 +176,8 @@ export function map(pgt: Pgt, ia: u64, size: u64, pa: u64, prot: u64, flags: u32
   if (pgt.has(IDMAP) && ia != pa) return -EINVAL;
   const attributes = stage2Attributes(pgt, prot);
   if (attributes == REFUSED) return -EINVAL;
+  const refused = (flags & SHARED && pgt.has(NVHE)) || flags & TABLE_POST;
+  if (!refused && isSingle(pgt, size) && mapSingle(pgt, ia, pa, attributes) == 0) return 0;
   const visitor = changetype<MapVisitor>(scratch + S_VISITOR);
   visitor.pa = pa & ~((<u64>1 << pgt.pageShift) - 1);
   visitor.attributes = attributes;

@@ -5,7 +5,8 @@ import { LEVEL_UNKNOWN } from "../events";
 import { levelShift } from "../geometry";
 import { scratch, setResult, S_VISITOR } from "../layout";
 import { dsbIshst, invalidateInstructionCache, tlbiIpaLocal } from "../maintenance";
-import { NON_ATOMIC, Pgt } from "../pgt";
+import { NON_ATOMIC, NVHE, Pgt } from "../pgt";
+import { before, changeSingle, isSingle } from "../single";
 import * as slots from "../slot";
 import { clearBits } from "../run";
 import { HANDLE_FAULT, LEAF, SHARED, walk, Walk } from "../walk";
@@ -50,8 +51,12 @@ class AttributeVisitor extends Walk {
   post(slot: usize, old: u64, level: i32): i32 { return 0; }
 }
 
+/** The entry that a walk of `change` visited last. */
+// @ts-ignore: decorator
+@inline function visited(): AttributeVisitor { return changetype<AttributeVisitor>(scratch + S_VISITOR); }
+
 function change(pgt: Pgt, ia: u64, size: u64, set: u64, clear: u64, flags: u32): i32 {
-  const visitor = changetype<AttributeVisitor>(scratch + S_VISITOR);
+  const visitor = visited();
   visitor.set = set;
   visitor.clear = clear;
   visitor.old = 0;
@@ -71,23 +76,27 @@ export function relaxPermissions(pgt: Pgt, ia: u64, prot: u64): i32 {
   if (prot & PROT_R) set |= S2AP_R;
   if (prot & PROT_W) set |= S2AP_W;
   const clear: u64 = prot & PROT_X ? XN : 0;
+  if (isSingle(pgt, 1) && !pgt.has(NVHE) && changeSingle(pgt, ia, set, clear) == 0) return 0;
   const result = change(pgt, ia, 1, set, clear, SHARED | HANDLE_FAULT);
   if (result == 0 || result == -EAGAIN) {
-    const level = changetype<AttributeVisitor>(scratch + S_VISITOR).level;
-    tlbiIpaLocal(pgt, ia, result == 0 ? level : LEVEL_UNKNOWN);
+    tlbiIpaLocal(pgt, ia, result == 0 ? visited().level : LEVEL_UNKNOWN);
   }
   return result;
 }
 
 /** kvm_pgtable_stage2_mkyoung: the entry from before in result 0; 1 if there was a leaf. */
 export function makeYoung(pgt: Pgt, ia: u64): i32 {
+  if (isSingle(pgt, 1) && !pgt.has(NVHE) && changeSingle(pgt, ia, AF, 0) == 0) {
+    setResult(0, before);
+    return 1;
+  }
   const result = change(pgt, ia, 1, AF, 0, SHARED | HANDLE_FAULT);
   if (result != 0) {
     setResult(0, 0);
     return result;
   }
   dsbIshst(pgt);
-  const old = changetype<AttributeVisitor>(scratch + S_VISITOR).old;
+  const old = visited().old;
   setResult(0, old);
   return old != 0 ? 1 : 0;
 }

@@ -8,6 +8,7 @@ import { cleanDataCache, flushRange, tlbiIpa } from "../maintenance";
 import * as pool from "../pool";
 import { isCacheable } from "../prot";
 import { clearEntry } from "../replace";
+import { isSingle, unmapSingle } from "../single";
 import * as slots from "../slot";
 import { childOf, HANDLED, LEAF, TABLE_POST, TABLE_PRE, walk, Walk } from "../walk";
 import { freeUnlinked } from "./free";
@@ -73,6 +74,7 @@ class UnmapVisitor extends Walk {
 }
 
 export function unmap(pgt: Pgt, ia: u64, size: u64): i32 {
+  if (isSingle(pgt, size) && unmapSingle(pgt, ia) == 0) return 0;
   const visitor = changetype<UnmapVisitor>(scratch + S_VISITOR);
   visitor.deferred = pgt.forcedWriteBack && pgt.has(TLBI_BY_RANGE);
   const flags = LEAF | TABLE_POST | (pgt.events ? 0 : TABLE_PRE);

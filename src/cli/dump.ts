@@ -6,12 +6,11 @@ import {
   type Expectations,
   checkExpectations,
   expectedRegime,
-  readExpectations,
 } from "../image/expect.ts";
 import type { TableImage } from "../image/format.ts";
 import { importRegime } from "../image/import.ts";
 import { type RegimeDocument, regimeDocument, regimeText } from "../image/listing.ts";
-import { readImage } from "../image/read.ts";
+import { readExpectations, readImage } from "../image/read.ts";
 import { EXIT, type Io, parseArguments, usageError } from "./shared.ts";
 
 /** What the command found out. */

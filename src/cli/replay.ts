@@ -9,7 +9,6 @@ import { describeResults } from "./replay_table.ts";
 import { type Run, renderReport } from "./report/report.ts";
 import { EXIT, type Io, expandPaths, parseArguments, usageError } from "./shared.ts";
 
-
 const SUFFIXES = [".trace.jsonl", ".trace.jsonl.gz"];
 
 export async function replayCommand(argv: readonly string[], io: Io): Promise<number> {

@@ -21,7 +21,10 @@ function kindTable(results: readonly ReplayResult[]): string {
     ...KINDS.filter((kind) => seen.has(kind)),
     ...[...seen].filter((kind) => !KINDS.includes(kind)).sort(),
   ];
-  const rows = results.map(({ trace, kinds }) => [trace, ...columns.map((kind) => kinds[kind] ?? 0)]);
+  const rows = results.map(({ trace, kinds }) => [
+    trace,
+    ...columns.map((kind) => kinds[kind] ?? 0),
+  ]);
   return table(["calls by kind", ...columns], withTotal(rows));
 }
 
@@ -74,7 +77,9 @@ function table(head: readonly string[], rows: readonly (readonly Cell[])[]): str
   );
   return lines
     .map((line) =>
-      line.map((cell, i) => (i === 0 ? cell.padEnd(widths[0] as number) : cell.padStart(widths[i] as number))),
+      line.map((cell, i) =>
+        i === 0 ? cell.padEnd(widths[0] as number) : cell.padStart(widths[i] as number),
+      ),
     )
     .map((cells) => cells.join("  "))
     .join("\n");

@@ -35,11 +35,13 @@ const VISIT_WORDS: Readonly<Record<number, Uint8Array>> = {
 
 /** Reads the batch buffer of the thread at home. */
 class Batch {
-  readonly #machine: Machine;
+  readonly #u8: Uint8Array;
+  readonly #u32: Uint32Array;
   readonly #start: number;
 
   constructor(machine: Machine) {
-    this.#machine = machine;
+    this.#u8 = machine.u8;
+    this.#u32 = machine.u32;
     this.#start = machine.home.core.batch() >>> 0;
   }
 
@@ -48,15 +50,15 @@ class Batch {
   }
 
   level(at: number): number {
-    return ((this.#machine.u8[at + BATCH.LEVEL] as number) << 24) >> 24;
+    return ((this.#u8[at + BATCH.LEVEL] as number) << 24) >> 24;
   }
 
   visit(at: number): number {
-    return this.#machine.u8[at + BATCH.VISIT] as number;
+    return this.#u8[at + BATCH.VISIT] as number;
   }
 
   word(at: number): number {
-    return this.#machine.u32[at >>> 2] as number;
+    return this.#u32[at >>> 2] as number;
   }
 
   putHex(lines: Lines, at: number): void {

@@ -42,7 +42,7 @@ export class Replayer {
     const failed = new Set<number>();
     let first: FirstDifference | undefined;
     for (const mode of MODES) {
-      for (const difference of this.#run(steps, mode)) {
+      for (const difference of this.run(steps, mode)) {
         failed.add(difference.step);
         if (first === undefined || difference.step < first.step) first = difference;
       }
@@ -51,7 +51,8 @@ export class Replayer {
     return first === undefined ? counts : { ...counts, first };
   }
 
-  #run(steps: readonly Step[], run: Mode): FirstDifference[] {
+  /** One run of a script: how its steps differ, each named once. */
+  run(steps: readonly Step[], run: Mode): FirstDifference[] {
     this.#machine ??= new Machine(this.#builds.core);
     const machine = this.#machine;
     const script = new Script(machine, run, this.#builds.instrumented);

@@ -13,7 +13,7 @@
 import { levelShift } from "../decode.ts";
 import { Stage2Error } from "../errors.ts";
 import type { Engine } from "../engine.ts";
-import { inputError } from "../input.ts";
+import { inputError } from "../_input.ts";
 import { rootEntries, type Page, type Regime, type TableImage } from "./format.ts";
 import { createObject } from "./object.ts";
 import { Descriptors } from "./relocate.ts";

@@ -2,7 +2,7 @@
  * Checked reading of a JSON document: every access names what it expects, and what does not fit is an input error that
  * says where.
  */
-import { inputError } from "../input.ts";
+import { inputError } from "../_input.ts";
 
 /** A hexadecimal number as the images write them. */
 const HEX = /^0x[0-9a-f]{1,16}$/;

@@ -8,7 +8,7 @@ import { granuleOf } from "../_options.ts";
 import { TableCore, checkPointer } from "../_table.ts";
 import type { Engine } from "../engine.ts";
 import { Stage2Error } from "../errors.ts";
-import { inputError } from "../input.ts";
+import { inputError } from "../_input.ts";
 import type { Stage2 } from "../stage2.ts";
 import { rootEntries, type Regime, type TableImage } from "./format.ts";
 import { addressOptions } from "./relocate.ts";
@@ -17,8 +17,6 @@ import { addressOptions } from "./relocate.ts";
 const VTCR_PS = 16n;
 const VTCR_VS = 1n << 19n;
 const VTCR_HA = 1n << 21n;
-/** ID_AA64MMFR1_EL1.HAFDBS, bits 3:0: hardware updates of access flag and dirty state. */
-const MMFR1_HAFDBS = 0xfn;
 /** ID_AA64MMFR2_EL1.FWB, bits 43:40: KVM uses forced write-back wherever the CPU has it. */
 const MMFR2_FWB = 0xfn << 40n;
 
@@ -28,17 +26,6 @@ export interface TableObject {
   readonly table: TableCore;
   /** The facade, where the regime is a stage 2. */
   readonly stage2: Stage2 | undefined;
-}
-
-/**
- * Whether hardware keeps the access flag of this stage 2. KVM sets VTCR_EL2.HA on every CPU; those without the feature
- * ignore it. An image without registers is taken at the VTCR's word.
- */
-export function hardwareAccessFlag(image: TableImage, regime: Regime): boolean {
-  const registers = image.cpus[regime.cpu];
-  const implemented =
-    registers && ((registers.get("ID_AA64MMFR1_EL1") ?? 0n) & MMFR1_HAFDBS) !== 0n;
-  return (implemented ?? true) && (regime.control & VTCR_HA) !== 0n;
 }
 
 export function createObject(engine: Engine, image: TableImage, regime: Regime): TableObject {

@@ -1,6 +1,7 @@
-/** Finds and reads the two files of a table image. */
+/** Reads the files of a table image, and of what is expected of it. */
 import { existsSync } from "node:fs";
 import { inputError, parseJson, readBytes, readText } from "../input.ts";
+import { type Expectations, parseExpectations } from "./expect.ts";
 import { parseImage, type TableImage } from "./format.ts";
 
 const JSON_NAME = /\.tables\.json(\.gz)?$/;
@@ -16,6 +17,11 @@ export function readImage(path: string): TableImage {
   if (!JSON_NAME.test(path)) throw inputError(path, "not a table image (NAME.tables.json[.gz])");
   const json = parseJson(path, readText(path));
   return parseImage(path, json, readBytes(findPages(path)));
+}
+
+/** Reads a file of expectations, `….expect.jsonl` or `….expect.jsonl.gz`. @throws Stage2Error `BAD_INPUT` */
+export function readExpectations(path: string): Expectations {
+  return parseExpectations(path, readText(path));
 }
 
 function findPages(path: string): string {

@@ -1,8 +1,8 @@
 /** An imported regime: a page table in the pool, and where each of its pages came from. */
 import { LIST } from "../_abi.ts";
 import type { Engine } from "../engine.ts";
-import { isAccessed, isValid } from "../decode.ts";
-import { inputError } from "../input.ts";
+import { isValid } from "../decode.ts";
+import { inputError } from "../_input.ts";
 import type { Counters } from "../_table.ts";
 import { Prot } from "../prot.ts";
 import type { Stage2 } from "../stage2.ts";
@@ -32,8 +32,6 @@ export interface Mapping {
   /** Output address. */
   readonly pa: number;
   readonly readable: boolean;
-  /** Access flag. */
-  readonly accessed: boolean;
 }
 
 /** One regime of an image in an engine. Dispose it: its table pages belong to the engine's pool. */
@@ -91,7 +89,7 @@ export class ImportedTable implements Disposable {
     const [low, high] = [context.args32[16] as number, context.args32[17] as number];
     if (!isValid(low)) return undefined;
     const readable = (decoder.prot(low, high) & Prot.R) !== 0;
-    return { pa: core.s2_lookup(pointer, ia), readable, accessed: isAccessed(low) };
+    return { pa: core.s2_lookup(pointer, ia), readable };
   }
 
   /** How many entries of each kind it holds. */

@@ -86,7 +86,10 @@ function assignTables(trace: Trace, calls: Call[]): Call[] {
     const name = isFlush(call) ? mmu : pgt;
     const table = live.get(name);
     if (table === undefined)
-      throw inputError(trace.path, `record ${i}: ${op} of page table ${name}, which does not exist`);
+      throw inputError(
+        trace.path,
+        `record ${i}: ${op} of page table ${name}, which does not exist`,
+      );
     if (op === "s2_destroy") live.delete(pgt);
     return { ...call, table };
   });

@@ -47,7 +47,9 @@ export function compareCheckpoint(
   const image = readImage(path);
   const total = { tables: 0, pages: 0, entries: 0, accessFlags: 0, differences: [] as string[] };
   for (const table of driver.tables.values()) {
-    const regime = image.regimes.find(({ stage, root }) => stage === 2 && root === table.recordedRoot);
+    const regime = image.regimes.find(
+      ({ stage, root }) => stage === 2 && root === table.recordedRoot,
+    );
     if (regime === undefined) continue;
     const comparison = new TableComparison(context, driver, machine, table);
     comparison.run(image, regime);

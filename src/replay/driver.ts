@@ -97,7 +97,10 @@ export class Driver {
           return `${core.s2_map(pgt, ia, size, pa, prot, flags, cache)}`;
         });
       case "s2_split":
-        return this.#withPages(tablesTaken(call).length, (cache) => `${core.s2_split(pgt, ia, size, cache)}`);
+        return this.#withPages(
+          tablesTaken(call).length,
+          (cache) => `${core.s2_split(pgt, ia, size, cache)}`,
+        );
       case "s2_unmap":
         return `${core.s2_unmap(pgt, ia, size)}`;
       case "s2_wrprotect":

@@ -1,7 +1,7 @@
 /** The course of a replay, for the report: samples over time, and the address space when most of it was mapped. */
 import type { Context } from "../_context.ts";
 import { type Region, addressMap } from "./address_map.ts";
-import type { Call } from "./calls.ts";
+import { type Call, isFlush } from "./calls.ts";
 import type { Driver } from "./driver.ts";
 import { type FaultHistogram, faultHistogram } from "./faults.ts";
 import { type PlainLeaf, leavesOf } from "./leaves.ts";
@@ -37,7 +37,11 @@ export class HistoryRecorder {
   #calls: Record<string, number> = {};
   #count = 0;
   #time = 0;
-  #fullest: { time: number; bytes: number; leaves: PlainLeaf[] } = { time: 0, bytes: 0, leaves: [] };
+  #fullest: { time: number; bytes: number; leaves: PlainLeaf[] } = {
+    time: 0,
+    bytes: 0,
+    leaves: [],
+  };
 
   constructor(trace: Trace) {
     this.#trace = trace;
@@ -46,6 +50,7 @@ export class HistoryRecorder {
   }
 
   after(call: Call, driver: Driver, context: Context): void {
+    if (isFlush(call)) return;
     const kind = call.record.op.replace(/^s2_/, "");
     this.#calls[kind] = (this.#calls[kind] ?? 0) + 1;
     // Calls that overlapped are not replayed in the order of their times.

@@ -198,4 +198,3 @@ interface State extends Expectations {
   readonly out: string[];
   readonly unlinked: Unlinked[];
 }
-

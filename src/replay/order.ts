@@ -15,6 +15,7 @@
  */
 import { type Call, type Node, inside, isShared, isVisit, storedAttribute } from "./calls.ts";
 import type { Trace } from "./read.ts";
+import type { TraceRecord } from "./record.ts";
 
 /** How a call ended that a call of another CPU got in the way of. */
 export type Collision =
@@ -43,8 +44,7 @@ export function replayOrder(trace: Trace, calls: readonly Call[]): Step[] {
     return group.map((call) => ({ call, line: call.line, follows: false, grouped: false }));
   });
   return steps.sort(
-    (a, b) =>
-      a.line - b.line || Number(a.follows) - Number(b.follows) || a.call.line - b.call.line,
+    (a, b) => a.line - b.line || Number(a.follows) - Number(b.follows) || a.call.line - b.call.line,
   );
 }
 
@@ -108,14 +108,18 @@ function courseOf(call: Call): Course {
     call,
     commits: [...of("make_pte"), ...attributes].map(place),
     markers: of("break_pte").filter(({ record }) => record.ret === 1).map(place), // prettier-ignore
-    tables: of("make_pte").length,
+    tables: of("make_pte").filter(({ record }) => isTable(record)).length,
     last: nodes.findLast(isVisit),
   };
 }
 
 function groupOrder(group: Call[]): Step[] {
   const courses = group.map(courseOf);
-  return courses.map((course) => ({ call: course.call, grouped: true, ...placeOf(course, courses) }));
+  return courses.map((course) => ({
+    call: course.call,
+    grouped: true,
+    ...placeOf(course, courses),
+  }));
 }
 
 function placeOf(course: Course, group: Course[]): Omit<Step, "call" | "grouped"> {
@@ -185,5 +189,14 @@ function lastCommit({ commits, call }: Course): number {
 }
 
 function isValid(entry: string): boolean {
-  return (Number(`0x${entry.slice(-1)}`) & 1) === 1;
+  return (lowBits(entry) & 1) === 1;
+}
+
+/** Whether the record stored a pointer to a table. */
+function isTable({ level, new: value }: TraceRecord): boolean {
+  return level < 3 && value !== undefined && (lowBits(value) & 3) === 3;
+}
+
+function lowBits(entry: string): number {
+  return Number(`0x${entry.slice(-1)}`);
 }

@@ -58,7 +58,12 @@ function parseHeader(path: string, line: string): TraceHeader {
     kernel: top.get("kernel").text(),
     pageShift,
     shapes,
-    registers: new Map(top.maybe("regs")?.members().map(([name, value]) => [name, value.word()])),
+    registers: new Map(
+      top
+        .maybe("regs")
+        ?.members()
+        .map(([name, value]) => [name, value.word()]),
+    ),
   };
 }
 
@@ -91,6 +96,7 @@ function checkField(record: Record<string, unknown>, name: string, form: string)
   if (form === "string") return true;
   if (form === "time") return TIME.test(value);
   if (!HEX.test(value)) return false;
-  if (value.startsWith("0x0") && value.length > 3) record[name] = value.replace(LEADING_ZEROS, "0x");
+  if (value.startsWith("0x0") && value.length > 3)
+    record[name] = value.replace(LEADING_ZEROS, "0x");
   return true;
 }

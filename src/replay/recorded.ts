@@ -54,7 +54,12 @@ export class RecordedPages {
 }
 
 /** The tokens of a call. `pages` is brought up to date. */
-export function recordedTokens(call: Call, pages: RecordedPages, pageShift: number, blur?: Blur): string[] {
+export function recordedTokens(
+  call: Call,
+  pages: RecordedPages,
+  pageShift: number,
+  blur?: Blur,
+): string[] {
   const stream = new RecordedStream(pages, pageShift, blur);
   return isFlush(call) ? stream.flush(call) : stream.of(call);
 }

@@ -140,7 +140,8 @@ class Replay {
     tally.kind(op.slice("s2_".length));
     tally.grouped += Number(grouped);
     tally.again += Number(answer === EAGAIN);
-    if (op === "s2_map" && answer === "0") tally.pages += Number(size) / 2 ** this.machine.pageShift;
+    if (op === "s2_map" && answer === "0")
+      tally.pages += Number(size) / 2 ** this.machine.pageShift;
     if (collision === undefined) return;
     tally.undecide(collision.kind);
     if (collision.kind === "marker-seen" && readBack(call) !== LOCKED) tally.undecide("read-back");

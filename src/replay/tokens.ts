@@ -13,7 +13,11 @@ export interface Blur {
   readonly readBack: boolean;
 }
 
-const VISIT_KINDS: Readonly<Record<string, string>> = { 1: "leaf", 2: "table", 4: "table, on the way up" };
+const VISIT_KINDS: Readonly<Record<string, string>> = {
+  1: "leaf",
+  2: "table",
+  4: "table, on the way up",
+};
 const UNKNOWN = "?";
 
 export function visitToken(
@@ -44,10 +48,13 @@ export const allocToken = (pa: string): string => `alloc ${pa}`;
 export const allocRootToken = (pa: string, pages: number): string =>
   `alloc root ${pa}, ${pages} pages`;
 export const freeToken = (pa: string): string => `free ${pa}`;
-export const freeRootToken = (pa: string, pages: number): string => `free root ${pa}, ${pages} pages`;
-export const unlinkToken = (pa: string, level: number): string => `unlink ${pa} below level ${level}`;
+export const freeRootToken = (pa: string, pages: number): string =>
+  `free root ${pa}, ${pages} pages`;
+export const unlinkToken = (pa: string, level: number): string =>
+  `unlink ${pa} below level ${level}`;
 export const cleanToken = (pa: string, size: string): string => `dcache clean ${pa} + ${size}`;
-export const icacheToken = (pa: string, size: string): string => `icache invalidate ${pa} + ${size}`;
+export const icacheToken = (pa: string, size: string): string =>
+  `icache invalidate ${pa} + ${size}`;
 export const flushRangeToken = (addr: string, size: string): string => `flush ${addr} + ${size}`;
 export const tlbiVmidToken = (): string => "tlbi vmid";
 export const tlbiRangeToken = (ipa: string, pages: string): string => `tlbi ${ipa}, ${pages} pages`;

@@ -16,7 +16,13 @@ function make(tag, attributes, ...children) {
 }
 
 function card(title, note, ...children) {
-  return make("div", { class: "card" }, make("h3", {}, title), make("p", { class: "note" }, note), ...children);
+  return make(
+    "div",
+    { class: "card" },
+    make("h3", {}, title),
+    make("p", { class: "note" }, note),
+    ...children,
+  );
 }
 
 function bytes(value) {
@@ -53,7 +59,8 @@ function axes(format, steps) {
 /**
  * Areas on top of each other. The sum of all is drawn first, the lowest last, over it; the legend shows each by itself.
  */
-function stackedPlot(holder, trace, names, columns, format, options = {}) {
+function stackedPlot(holder, trace, names, columns, format, options) {
+  const { colours } = options;
   const sums = [];
   columns.forEach((column, n) => {
     sums.push(column.map((value, i) => value + (n > 0 ? sums[n - 1][i] : 0)));
@@ -61,8 +68,8 @@ function stackedPlot(holder, trace, names, columns, format, options = {}) {
   const order = columns.map((_, n) => columns.length - 1 - n);
   const series = order.map((n) => ({
     label: names[n],
-    stroke: () => css(`--c${n % 8}`),
-    fill: () => css(`--c${n % 8}`) + (options.bars ? "" : "cc"),
+    stroke: () => css(colours[n]),
+    fill: () => css(colours[n]) + (options.bars ? "" : "cc"),
     width: options.bars ? 0 : 1,
     points: { show: false },
     paths: options.bars ? uPlot.paths.bars({ size: [0.9, 40] }) : uPlot.paths.stepped({ align: 1 }),
@@ -75,7 +82,10 @@ function stackedPlot(holder, trace, names, columns, format, options = {}) {
       cursor: { sync: { key: trace.name }, points: { show: false }, drag: { x: true, y: false } },
       scales: { x: { time: false }, y: { range: (_, __, most) => [0, (most || 1) * 1.06] } },
       axes: axes(format, options.steps),
-      series: [{ label: "time", value: (_, value) => (value === null ? "–" : `${value.toFixed(3)} s`) }, ...series],
+      series: [
+        { label: "time", value: (_, value) => (value === null ? "–" : `${value.toFixed(3)} s`) },
+        ...series,
+      ],
     },
     [trace.time, ...order.map((n) => sums[n])],
     holder,
@@ -87,7 +97,18 @@ function levelsOf(trace) {
   return [3, 2, 1].filter((level) => trace.mapped[level - 1].some((value) => value > 0));
 }
 
-/** Kinds of calls, most frequent first; the rare ones together. */
+const KIND_COLOURS = {
+  map: "--c0",
+  relax_perms: "--c1",
+  wrprotect: "--c2",
+  unmap: "--c3",
+  test_clear_young: "--c4",
+  mkyoung: "--c6",
+  flush: "--c7",
+};
+const kindColour = (kind) => KIND_COLOURS[kind] ?? "--c5";
+
+/** Kinds of calls, most frequent first. */
 function kindsOf(trace) {
   const total = (kind) => trace.calls[kind].reduce((sum, value) => sum + value, 0);
   const kinds = Object.keys(trace.calls).sort((a, b) => total(b) - total(a));
@@ -111,8 +132,9 @@ function binned(trace, columns, bins) {
 function kindBars(trace) {
   const kinds = kindsOf(trace);
   const most = kinds[0]?.total ?? 1;
-  const rows = kinds.flatMap(({ kind, total }, n) => {
-    const bar = make("i", { style: `width: ${(total / most) * 100}%; background: var(--c${n % 8})` });
+  const rows = kinds.flatMap(({ kind, total }) => {
+    const style = `width: ${(total / most) * 100}%; background: var(${kindColour(kind)})`;
+    const bar = make("i", { style });
     return [make("span", {}, kind), make("div", {}, bar), make("span", {}, count(total))];
   });
   return make("div", { class: "bars" }, ...rows);
@@ -125,9 +147,17 @@ function faultColumns({ pages }) {
     "div",
     { class: "columns" },
     ...pages.map((value, i) => {
-      const bar = make("i", { style: `height: ${value === 0 ? 0 : Math.max(1, scale(value) * 140)}px` });
+      const bar = make("i", {
+        style: `height: ${value === 0 ? 0 : Math.max(1, scale(value) * 140)}px`,
+      });
       const label = i === pages.length - 1 ? `${i + 1}+` : `${i + 1}`;
-      return make("div", { title: `${count(value)} pages` }, value === 0 ? "" : count(value), bar, label);
+      return make(
+        "div",
+        { title: `${count(value)} pages` },
+        value === 0 ? "" : count(value),
+        bar,
+        label,
+      );
     }),
   );
 }
@@ -140,41 +170,50 @@ function decodeCell(code) {
   return { prot: rest & 7, accessed: (rest & 8) !== 0, level: rest >> 4 };
 }
 
-const permissions = (prot) => `${prot & 4 ? "r" : "-"}${prot & 2 ? "w" : "-"}${prot & 1 ? "x" : "-"}`;
-const PERMISSION_COLOURS = { "r--": "--p-r", "rw-": "--p-rw", "r-x": "--p-rx", "rwx": "--p-rwx" };
+const permissions = (prot) =>
+  `${prot & 4 ? "r" : "-"}${prot & 2 ? "w" : "-"}${prot & 1 ? "x" : "-"}`;
+const PERMISSION_COLOURS = { "r--": "--p-r", "rw-": "--p-rw", "r-x": "--p-rx", rwx: "--p-rwx" };
 
 /** What the map can show: how a cell is named, and the variable of its colour. */
 const VIEWS = {
-  "permissions": ({ prot }) => [permissions(prot), PERMISSION_COLOURS[permissions(prot)] ?? "--c6"],
+  permissions: ({ prot }) => [permissions(prot), PERMISSION_COLOURS[permissions(prot)] ?? "--c6"],
   "leaf sizes": ({ level }, trace) => [leafName(trace, level), `--c${3 - level}`],
   "access flags": ({ accessed }) => (accessed ? ["accessed", "--c3"] : ["not accessed", "--c1"]),
 };
 
-const CELL = 4;
+/** Cells in a row, and their size: large ones as long as they fit. */
+function gridOf(cells) {
+  if (cells > 8192) return { columns: 256, side: 4 };
+  return { columns: Math.min(128, cells), side: 8 };
+}
 
 function regionCanvas(trace, { start, cell, runs }, view, tip) {
   const cells = [];
-  for (let i = 0; i < runs.length; i += 2) for (let n = 0; n < runs[i + 1]; n++) cells.push(runs[i]);
-  const columns = cells.length > 64 ? 256 : 64;
+  for (let i = 0; i < runs.length; i += 2)
+    for (let n = 0; n < runs[i + 1]; n++) cells.push(runs[i]);
+  const { columns, side } = gridOf(cells.length);
   const rows = Math.ceil(cells.length / columns);
   const scale = devicePixelRatio || 1;
-  const [width, height] = [columns * CELL, rows * CELL];
-  const canvas = make("canvas", { style: `width: min(100%, ${width}px); aspect-ratio: ${width} / ${height}` });
+  const [width, height] = [columns * side, rows * side];
+  const canvas = make("canvas", {
+    style: `width: min(100%, ${width}px); aspect-ratio: ${width} / ${height}`,
+  });
   [canvas.width, canvas.height] = [width * scale, height * scale];
   const draw = canvas.getContext("2d");
   draw.scale(scale, scale);
   cells.forEach((code, i) => {
     draw.fillStyle = css(code === 0 ? "--none" : VIEWS[view](decodeCell(code), trace)[1]);
     // Pages are separate squares; a block is one unbroken stretch.
-    const gap = code !== 0 && decodeCell(code).level < 3 ? 0 : 0.6;
-    const [x, y] = [(i % columns) * CELL, Math.floor(i / columns) * CELL];
-    draw.fillRect(x, y, CELL - gap, CELL - gap);
+    const gap = code !== 0 && decodeCell(code).level < 3 ? 0 : side / 8;
+    const [x, y] = [(i % columns) * side, Math.floor(i / columns) * side];
+    draw.fillRect(x, y, side - gap, side - gap);
   });
   canvas.onmousemove = (event) => {
     const box = canvas.getBoundingClientRect();
     const column = Math.floor(((event.clientX - box.left) / box.width) * columns);
     const index = Math.floor(((event.clientY - box.top) / box.height) * rows) * columns + column;
-    tip.textContent = cells[index] === undefined ? "" : describeCell(trace, start + index * cell, cells[index]);
+    tip.textContent =
+      cells[index] === undefined ? "" : describeCell(trace, start + index * cell, cells[index]);
     tip.style.left = `${Math.min(event.clientX + 14, innerWidth - 380)}px`;
     tip.style.top = `${event.clientY + 16}px`;
   };
@@ -204,7 +243,13 @@ function legend(trace, view) {
     "div",
     { class: "legend" },
     ...items.map(([name, { colour, size }]) =>
-      make("span", {}, make("i", { style: `background: var(${colour})` }), make("b", {}, name), ` ${bytes(size)}`),
+      make(
+        "span",
+        {},
+        make("i", { style: `background: var(${colour})` }),
+        make("b", {}, name),
+        ` ${bytes(size)}`,
+      ),
     ),
   );
 }
@@ -225,12 +270,22 @@ function addressSpace(trace, tip) {
   const show = (view) => {
     buttons.forEach((button) => button.classList.toggle("on", button.textContent === view));
     const regions = trace.fullest.regions.map((region) =>
-      make("div", { class: "region" }, make("p", {}, regionTitle(region)), regionCanvas(trace, region, view, tip)),
+      make(
+        "div",
+        { class: "region" },
+        make("p", {}, regionTitle(region)),
+        regionCanvas(trace, region, view, tip),
+      ),
     );
     body.replaceChildren(legend(trace, view), ...regions);
   };
   const note = `When most was mapped, ${trace.fullest.time.toFixed(2)} s after the first call. Rows of cells, addresses ascending.`;
-  const element = card("Guest address space", note, make("div", { class: "switch" }, ...buttons), body);
+  const element = card(
+    "Guest address space",
+    note,
+    make("div", { class: "switch" }, ...buttons),
+    body,
+  );
   return { element, draw: () => show(buttons[0].textContent) };
 }
 
@@ -277,8 +332,12 @@ function showTrace(index) {
       "div",
       { class: "grid" },
       card("Mapped guest memory", "By the size of the leaves that map it.", holders[0]),
-      card("Table pages", "Memory of the page tables themselves, unlinked tables included.", holders[1]),
-      card("Calls over time", "Stacked, in 60 bins.", holders[2]),
+      card(
+        "Table pages",
+        "Memory of the page tables themselves, unlinked tables included.",
+        holders[1],
+      ),
+      card("Calls over time", "In 60 equal stretches of time.", holders[2]),
       card("Calls by kind", `${count(trace.result.calls)} calls.`, kindBars(trace)),
     ),
     card(
@@ -291,8 +350,12 @@ function showTrace(index) {
   );
   map.draw();
   const levels = levelsOf(trace);
-  const kinds = kindsOf(trace).slice(0, 8);
-  const bins = binned(trace, kinds.map(({ column }) => column), 60);
+  const kinds = kindsOf(trace).filter(({ kind }) => kind !== "init" && kind !== "destroy");
+  const bins = binned(
+    trace,
+    kinds.map(({ column }) => column),
+    60,
+  );
   plots = [
     stackedPlot(
       holders[0],
@@ -300,10 +363,20 @@ function showTrace(index) {
       levels.map((level) => `${leafName(trace, level)}s`),
       levels.map((level) => trace.mapped[level - 1]),
       bytes,
-      { steps: BYTE_STEPS },
+      { steps: BYTE_STEPS, colours: levels.map((level) => `--c${3 - level}`) },
     ),
-    stackedPlot(holders[1], trace, ["tables"], [trace.tables], bytes, { steps: BYTE_STEPS }),
-    stackedPlot(holders[2], { ...trace, time: bins.time }, kinds.map(({ kind }) => kind), bins.columns, count, { bars: true }),
+    stackedPlot(holders[1], trace, ["tables"], [trace.tables], bytes, {
+      steps: BYTE_STEPS,
+      colours: ["--c3"],
+    }),
+    stackedPlot(
+      holders[2],
+      { ...trace, time: bins.time },
+      kinds.map(({ kind }) => kind),
+      bins.columns,
+      count,
+      { bars: true, colours: kinds.map(({ kind }) => kindColour(kind)) },
+    ),
   ];
 }
 
@@ -315,7 +388,7 @@ for (const row of document.querySelectorAll("[data-trace]")) {
   };
 }
 
-let chosen = () => Number(document.querySelector(".chosen")?.dataset.trace ?? 0);
+const chosen = () => Number(document.querySelector(".chosen")?.dataset.trace ?? 0);
 matchMedia("(prefers-color-scheme: dark)").onchange = () => showTrace(chosen());
 let resizing = 0;
 addEventListener("resize", () => {
