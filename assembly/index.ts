@@ -94,7 +94,6 @@ export function pgt_adopt(
 
 export function pgt_destroy(pgt: usize): i32 { return destroy(table(pgt)); }
 export function pgt_release(pgt: usize): void { releaseSlot(pgt); }
-export function pgt_set_options(pgt: usize, options: u32): void { table(pgt).options = options; }
 export function pgt_set_events(pgt: usize, mask: u32): void { table(pgt).events = mask; }
 export function pgt_root(pgt: usize): usize { return table(pgt).root; }
 export function pgt_pages(pgt: usize): u32 { return table(pgt).tables; }

@@ -13,20 +13,23 @@ import { BTI, HVHE, Pgt } from "./pgt";
 // @ts-ignore: decorator
 @inline export function unpack(prot: i32): u64 { return <u64>(prot & 31) | <u64>(prot >> 5 & 15) << 55; }
 
-/** Attributes of a stage-2 leaf. Refused: DEVICE or NC with X, DEVICE with NC. */
+/**
+ * Attributes of a stage-2 leaf. Refused: DEVICE or NC with X, DEVICE with NC. Permissions have one bit each on both
+ * sides, so they move there without a branch: R from 2 to 6, W from 1 to 7, X inverted from 0 to 54.
+ */
 export function stage2Attributes(pgt: Pgt, prot: u64): u64 {
-  const device = (prot & PROT_DEVICE) != 0;
-  const nonCacheable = (prot & PROT_NORMAL_NC) != 0;
-  if ((device || nonCacheable) && prot & PROT_X) return REFUSED;
-  if (device && nonCacheable) return REFUSED;
-  let attributes = pgt.forcedWriteBack ? S2_NORMAL_FWB : S2_NORMAL;
-  if (device) attributes = S2_DEVICE;
-  if (nonCacheable) attributes = S2_NORMAL_NC;
-  if (!(prot & PROT_X)) attributes |= XN;
-  if (prot & PROT_R) attributes |= S2AP_R;
-  if (prot & PROT_W) attributes |= S2AP_W;
-  if (!pgt.lpa2) attributes |= SH_INNER;
-  return attributes | AF | (prot & SW);
+  const permissions = (prot & PROT_R) << 4 | (prot & PROT_W) << 6 | (~prot & PROT_X) << 54;
+  return memoryAttributes(pgt, prot) | permissions | AF | (prot & SW);
+}
+
+// @ts-ignore: decorator
+@inline function memoryAttributes(pgt: Pgt, prot: u64): u64 {
+  const shareable: u64 = pgt.lpa2 ? 0 : SH_INNER;
+  if (!(prot & (PROT_DEVICE | PROT_NORMAL_NC))) {
+    return shareable | (pgt.forcedWriteBack ? S2_NORMAL_FWB : S2_NORMAL);
+  }
+  if (prot & PROT_X || (prot & PROT_DEVICE && prot & PROT_NORMAL_NC)) return REFUSED;
+  return shareable | (prot & PROT_DEVICE ? S2_DEVICE : S2_NORMAL_NC);
 }
 
 /** Attributes of a hypervisor stage-1 leaf. Refused: no R, X with W, X with DEVICE. */

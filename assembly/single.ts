@@ -6,7 +6,7 @@ import { addressField, isValid, LAST_LEVEL, leafEntry } from "./descriptor";
 import { Pgt, NON_ATOMIC } from "./pgt";
 import * as pool from "./pool";
 import * as slots from "./slot";
-import { find, foundLevel } from "./walk";
+import { find, findInline, foundLevel } from "./walk";
 
 // @ts-ignore: decorator
 @inline export const NOT_MINE: i32 = i32.MIN_VALUE;
@@ -32,7 +32,7 @@ export function mapSingle(pgt: Pgt, ia: u64, pa: u64, attributes: u64): i32 {
 
 /** Sets and clears bits of a valid leaf; `before` is what it was. */
 export function changeSingle(pgt: Pgt, ia: u64, set: u64, clear: u64): i32 {
-  const slot = find(pgt, ia);
+  const slot = findInline(pgt, ia);
   if (!slot) return NOT_MINE;
   const old = slots.read(slot);
   if (!isValid(old)) return NOT_MINE;

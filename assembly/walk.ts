@@ -235,7 +235,8 @@ export let foundLevel: i32 = 0;
  * Straight down to the non-table entry that decides `ia`; 0 if `ia` is out of range or there is no root. The hot path
  * of everything that touches one entry: with the page size a constant, each level is a shift, a mask and a load.
  */
-export function find(pgt: Pgt, ia: u64): usize {
+// @ts-ignore: decorator
+@inline export function findInline(pgt: Pgt, ia: u64): usize {
   const root = pgt.root;
   if (ia >> pgt.iaBits || !root) return 0;
   const pageShift = pgt.pageShift;
@@ -244,6 +245,9 @@ export function find(pgt: Pgt, ia: u64): usize {
   if (pageShift == 14) return descend(slot, pgt.startLevel, ia, 14);
   return descend(slot, pgt.startLevel, ia, 16);
 }
+
+/** The same as a call, for all that is not as hot. */
+export function find(pgt: Pgt, ia: u64): usize { return findInline(pgt, ia); }
 
 // @ts-ignore: decorator
 @inline function below(pte: u64, ia: u64, pageShift: u32, level: i32): usize {

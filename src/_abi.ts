@@ -78,7 +78,6 @@ export interface Core {
   pgt_destroy(pgt: number): number;
   /** Gives the object slot back (after pgt_destroy). */
   pgt_release(pgt: number): void;
-  pgt_set_options(pgt: number, options: number): void;
   /** Which events this table logs: EVENT_MASK bits. 0: none, and the fast paths run. */
   pgt_set_events(pgt: number, mask: number): void;
   /** Pointer to the root's first page (0 after destroy). */

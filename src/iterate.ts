@@ -4,8 +4,9 @@
  * Entries come in ascending order, a table before what it holds. The core hands them over in batches; a batch is what the
  * table holds at one moment, and the next batch goes on behind it, reading the table as it is by then. So an iteration
  * never meets an address twice at one level, sees every entry that did not change meanwhile, and sees changes made ahead
- * of it by more than a batch. Nothing is locked or held between steps: leaving early, or changing and disposing the table
- * meanwhile, is safe (after dispose the next batch throws DISPOSED).
+ * of it by more than a batch. A block that appeared around the place where a batch goes on is shown whole. Nothing is
+ * locked or held between steps: leaving early, or changing and disposing the table meanwhile, is safe (after dispose the
+ * next batch throws DISPOSED).
  */
 import { BATCH, LIST, RECORD_BYTES } from "./_abi.ts";
 import type { Context } from "./_context.ts";

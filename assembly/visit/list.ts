@@ -6,7 +6,7 @@ import { argument, BATCH_RECORDS, RECORD_BYTES, scratch, setArgument, setResult,
 import { Pgt } from "../pgt";
 import * as pool from "../pool";
 import * as slots from "../slot";
-import { childOf, find, foundLevel, LEAF, SILENT, TABLE_POST, TABLE_PRE, walk, walkUnlinked, Walk } from "../walk";
+import { childOf, find, findInline, foundLevel, LEAF, SILENT, TABLE_POST, TABLE_PRE, walk, walkUnlinked, Walk } from "../walk";
 
 // What a listing wants.
 // @ts-ignore: decorator
@@ -182,7 +182,7 @@ export function getLeaf(pgt: Pgt, ia: u64): i32 {
 
 /** Output address of `ia`, or -1 where no valid leaf is. Neither permissions nor the access flag are looked at. */
 export function lookup(pgt: Pgt, ia: u64): f64 {
-  const slot = find(pgt, ia);
+  const slot = findInline(pgt, ia);
   if (!slot) return -1;
   const pte = slots.read(slot);
   if (!(pte & VALID)) return -1;

@@ -54,11 +54,13 @@ export class JsonNode {
     return value >= min && value <= max ? value : this.fail(`is not in ${min} .. ${max}`);
   }
 
+  isWord(): boolean {
+    return typeof this.value === "string" && HEX.test(this.value);
+  }
+
   /** A 64-bit word, written in hex. */
   word(): bigint {
-    const { value } = this;
-    if (typeof value !== "string" || !HEX.test(value)) return this.fail("is not a hex number");
-    return BigInt(value);
+    return this.isWord() ? BigInt(this.value as string) : this.fail("is not a hex number");
   }
 
   /** A physical or guest physical address, written in hex: at most 52 bits. */

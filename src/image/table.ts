@@ -6,7 +6,7 @@ import { inputError } from "../_input.ts";
 import type { Counters } from "../_table.ts";
 import { Prot } from "../prot.ts";
 import type { Stage2 } from "../stage2.ts";
-import type { Page, Regime, TableImage } from "./format.ts";
+import { type Page, type Regime, type TableImage, rootEntries } from "./format.ts";
 import type { TableObject } from "./object.ts";
 import { type ImageRange, imageRanges } from "./ranges.ts";
 import { Descriptors } from "./relocate.ts";
@@ -102,11 +102,6 @@ export class ImportedTable implements Disposable {
     return this.#engine.core.pgt_root(this.#object.table.pointer) >>> 0;
   }
 
-  /** The core's pointer of the object. @internal */
-  get pointer(): number {
-    return this.#object.table.pointer;
-  }
-
   /** Bytes of the pool, now. @internal */
   get memory(): Uint8Array {
     return this.#engine.u8;
@@ -125,8 +120,8 @@ export class ImportedTable implements Disposable {
       this.#same(`leaves at level ${level}`, leaves[level] ?? 0, regime.leaves.get(level) ?? 0);
     }
     this.#same("invalid entries that are not zero", invalid, regime.annotations);
-    const roots = this.origins.size - tables;
-    this.#same("table pages", tables - this.absent().length + roots, regime.tables);
+    const root = Math.max(1, (rootEntries(regime) * 8) / 2 ** regime.pageShift);
+    this.#same("table pages", tables + root - this.absent().length, regime.tables);
   }
 
   #same(what: string, found: number, recorded: number): void {

@@ -32,12 +32,12 @@ export interface Call extends Node {
 /** Calls of the faults of vCPUs: they hold the lock shared, so those of two CPUs can overlap. */
 const SHARED = new Set(["s2_map", "s2_relax_perms", "s2_mkyoung"]);
 
-const FLUSH = "tlb_flush_range";
-const FLUSHED_BY = new Set(["tlbi_range", "tlbi_vmid"]);
+/** A flush, and what nothing but a flush sends. */
+const FLUSHES = new Set(["tlb_flush_range", "tlbi_range"]);
 
 /** Whether this is a flush by itself, which changes no table and is not counted as a call. */
 export function isFlush(call: Call): boolean {
-  return call.record.op === FLUSH;
+  return FLUSHES.has(call.record.op);
 }
 
 export function isShared(call: Call): boolean {
@@ -48,15 +48,15 @@ export function isShared(call: Call): boolean {
 export function findCalls(trace: Trace): Call[] {
   const calls: Call[] = [];
   const nodes = new Map<number, { node: Node; call: Call }>();
-  const flushes = new Map<string, { node: Node; call: Call }>();
+  const flushes = new OpenFlushes();
   trace.records.forEach((record, line) => {
-    const outer = record.up === undefined ? flushOf(record, flushes) : nodes.get(record.up);
+    const outer = record.up === undefined ? flushes.of(record) : nodes.get(record.up);
     const node: Node = { record, line, inner: [] };
     if (startsCall(record, outer !== undefined)) {
       const call: Call = { ...node, lastLine: line };
       calls.push(call);
       nodes.set(record.i, { node: call, call });
-      if (isFlush(call)) flushes.set(record.mmu, { node: call, call });
+      flushes.open(call);
     } else if (outer !== undefined) {
       outer.node.inner.push(node);
       outer.call.lastLine = line;
@@ -66,14 +66,26 @@ export function findCalls(trace: Trace): Call[] {
   return assignTables(trace, calls);
 }
 
-/** The flush that sent an invalidation, if it was one outside every call. */
-function flushOf<T>({ op, mmu }: TraceRecord, flushes: ReadonlyMap<string, T>): T | undefined {
-  return FLUSHED_BY.has(op) ? flushes.get(mmu) : undefined;
+/** Flushes outside calls, by thread. What one sends comes right behind it, but not inside it. */
+class OpenFlushes {
+  readonly #calls = new Map<number | undefined, Call>();
+
+  open(call: Call): void {
+    if (call.record.op === "tlb_flush_range") this.#calls.set(call.record.pid, call);
+  }
+
+  /** The flush that sent this; any other record of the thread ends its flush, and so does a TLBI of the whole VMID. */
+  of({ op, pid, mmu }: TraceRecord): { node: Node; call: Call } | undefined {
+    const call = this.#calls.get(pid);
+    if (op !== "tlbi_range") this.#calls.delete(pid);
+    const sent = (op === "tlbi_range" || op === "tlbi_vmid") && call?.record.mmu === mmu;
+    return sent ? { node: call, call } : undefined;
+  }
 }
 
 /** A deferred free runs wherever a grace period ended: inside another call it only interrupted that. */
 function startsCall({ op }: TraceRecord, inside: boolean): boolean {
-  return op === "s2_free_unlinked" || ((op.startsWith("s2_") || op === FLUSH) && !inside);
+  return op === "s2_free_unlinked" || ((op.startsWith("s2_") || FLUSHES.has(op)) && !inside);
 }
 
 /** Table numbers are used again after `s2_destroy`: this tells the tables apart. */

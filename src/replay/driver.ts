@@ -114,6 +114,8 @@ export class Driver {
       case "s2_mkyoung":
         core.s2_mkyoung(pgt, ia);
         return `0x${this.#context.result(0).toString(16)}`;
+      case "tlbi_range":
+        return NOTHING; // ours come from flushes: one without differs
       case "tlb_flush_range":
         core.s2_tlb_flush_range(pgt, ia, size);
         return NOTHING;

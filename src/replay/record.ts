@@ -25,6 +25,8 @@ export interface TraceRecord {
   readonly op: string;
   /** Index of the enclosing record. */
   readonly up?: number;
+  /** The thread. Records inside another may leave it out. */
+  readonly pid?: number;
   /** Entry and return time in seconds. */
   readonly t?: string;
   readonly t2?: string;

@@ -74,7 +74,7 @@ class RecordedStream {
   ) {}
 
   of(node: Node): string[] {
-    node.inner.forEach((inner, index) => this.#node(inner, node.inner, index));
+    for (const inner of inOrder(node.inner)) this.#node(inner);
     return this.#out;
   }
 
@@ -84,12 +84,12 @@ class RecordedStream {
     return this.of(node);
   }
 
-  #node(node: Node, siblings: readonly Node[], index: number): void {
+  #node(node: Node): void {
     const { record } = node;
     if (record.op.startsWith("v_")) return this.#visit(node);
-    if (record.op === "get_page" && siblings[index - 1]?.record.op === "make_pte") return; // done with the store
     this.#event(record);
     this.of(node);
+    if (record.op === "s2_create_unlinked") this.#built(node);
   }
 
   #visit(node: Node): void {
@@ -118,7 +118,6 @@ class RecordedStream {
         );
         break;
       case "make_pte":
-        if (record.new !== "0x0") this.#get(pte_pa);
         out.push(tokens.writeToken(pte_pa, level, record.new as string));
         break;
       case "get_page":
@@ -163,6 +162,11 @@ class RecordedStream {
     }
   }
 
+  /** The table that is returned is the first that was taken; ours are matched in that order. */
+  #built({ record, inner }: Node): void {
+    if (inner[0]?.record.pa !== record.ret) this.#out.push(tokens.builtToken(`${record.ret}`));
+  }
+
   #get(pa: string): void {
     this.pages.get(pa);
     this.#out.push(tokens.getToken(pa));
@@ -173,6 +177,18 @@ class RecordedStream {
     const freed = this.pages.put(pa);
     if (freed !== undefined) this.#out.push(tokens.freeToken(freed));
   }
+}
+
+/** Puts the reference of an entry before the store, whose line was written first. */
+function inOrder(nodes: readonly Node[]): readonly Node[] {
+  const ordered = [...nodes];
+  nodes.forEach((node, i) => {
+    const next = nodes[i + 1];
+    if (node.record.op !== "make_pte" || next?.record.op !== "get_page") return;
+    ordered[i] = next;
+    ordered[i + 1] = node;
+  });
+  return ordered;
 }
 
 function tlbiIpa({ op, ipa, level }: TraceRecord): string {

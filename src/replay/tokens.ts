@@ -50,6 +50,7 @@ export const allocRootToken = (pa: string, pages: number): string =>
 export const freeToken = (pa: string): string => `free ${pa}`;
 export const freeRootToken = (pa: string, pages: number): string =>
   `free root ${pa}, ${pages} pages`;
+export const builtToken = (pa: string): string => `build ${pa}`;
 export const unlinkToken = (pa: string, level: number): string =>
   `unlink ${pa} below level ${level}`;
 export const cleanToken = (pa: string, size: string): string => `dcache clean ${pa} + ${size}`;

@@ -117,7 +117,7 @@ export class PlainStage2 {
   /** Whether what is there stays: a young leaf of this size that differs at most in its rights. */
   #keeps(at: number, wanted: LeafCell): boolean {
     const old = this.cells.get(at);
-    if (old === undefined || !isLeaf(old) || old.size !== wanted.size) return false;
+    if (old === undefined || !isLeaf(old) || !old.young || old.size !== wanted.size) return false;
     return old.pa === wanted.pa && (old.prot & ~RIGHTS) === (wanted.prot & ~RIGHTS);
   }
 

@@ -49,6 +49,8 @@ const CHANGES: [string, string, (lines: Line[]) => void][] = [
   ["a dropped TLBI by range", "max16k.age", (lines) => drop(lines, find(lines, "tlbi_range", inside))],
   ["a dropped TLBI of a flush outside calls", "max4k.dirty", (lines) =>
     drop(lines, find(lines, "tlbi_range", (line) => !inside(line)))],
+  ["a flush outside calls whose TLBI is left", "max4k.dirty", (lines) =>
+    drop(lines, find(lines, "tlb_flush_range", (line) => !inside(line)))],
   ["a dropped flush call", "a72nvhe.cache", (lines) => drop(lines, find(lines, "dcache_clean", inside, 99))],
   ["a dropped instruction-cache invalidation", "max4k.huge", (lines) => drop(lines, find(lines, "icache_inval"))],
   ["a dropped reference", "max4k.huge", (lines) => drop(lines, find(lines, "put_page", inside, 3))],

@@ -8,7 +8,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { Engine, Prot, type Stage2, setReadonly, testAndClearYoung } from "../../src/index.ts";
 import { instrument } from "../../src/instrument/instrument.ts";
 import { ACCESS, type Access, stepImports } from "../../src/instrument/step.ts";
-import type { Core } from "../../src/_abi.ts";
+import { type Core, OPTION } from "../../src/_abi.ts";
 
 const AF = 1n << 10n;
 const W = 1n << 7n;
@@ -155,7 +155,7 @@ describe("the non-atomic option", () => {
   it("is off by default", async () => {
     const engine = await Engine.create({ maxTablePages: 16 });
     const table = engine.stage2();
-    expect(table.shape.bits & 32768).toBe(0);
+    expect(table.shape.bits & OPTION.NON_ATOMIC).toBe(0);
     table.dispose();
     engine.dispose();
   });
