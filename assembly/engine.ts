@@ -1,6 +1,6 @@
 /** Laying out a region, joining one, leaving it; making and unmaking page-table objects in it. */
 import { EBUSY, EINVAL, EMFILE, ENOMEM, EPERM } from "./errno";
-import { ALLOC_EXACT, TABLES } from "./events";
+import { ALLOC, ALLOC_EXACT, TABLES } from "./events";
 import * as events from "./events";
 import { levelShift, stage1Levels, stage2Possible } from "./geometry";
 import {
@@ -10,7 +10,7 @@ import {
 } from "./layout";
 import { LAST_LEVEL } from "./descriptor";
 import { dsbIshst } from "./maintenance";
-import { adoptPage, HYP, Pgt, releaseSlot, STAGE2, takeSlot } from "./pgt";
+import { HYP, Pgt, releaseSlot, STAGE2, takeSlot } from "./pgt";
 import * as pools from "./pool";
 import { rootBytes, startLevelOf, vtcr, wideAddresses } from "./vtcr";
 
@@ -101,13 +101,7 @@ export function stage2Init(pageShift: u32, ipaBits: u32, options: u32, mask: u32
   if (!pgt) return -EMFILE;
   pgt.vtcr = vtcr(pageShift, ipaBits, options, argument(0), argument(1));
   pgt.rootPages = <u32>(rootBytes(pageShift, ipaBits, startLevel) >> pageShift);
-  pgt.root = pools.allocate(pageShift, pgt.rootPages);
-  describe(pgt);
-  if (!pgt.root) {
-    releaseSlot(changetype<usize>(pgt));
-    return -ENOMEM;
-  }
-  pgt.tables = pgt.rootPages;
+  if (!giveRoot(pgt)) return -ENOMEM;
   if (pgt.logs(TABLES)) events.append(ALLOC_EXACT, 0, 0, pgt.rootPages, pools.physicalOf(pgt.root), 0, 0);
   dsbIshst(pgt);
   return <i32>changetype<usize>(pgt);
@@ -121,28 +115,32 @@ export function hypInit(pageShift: u32, vaBits: u32, options: u32, mask: u32): i
   const pgt = create(HYP, pageShift, vaBits, startLevel, options, mask);
   if (!pgt) return -EMFILE;
   pgt.rootPages = 1;
-  pgt.root = pools.allocate(pageShift, 1);
-  describe(pgt);
-  if (!pgt.root) {
-    releaseSlot(changetype<usize>(pgt));
-    return -ENOMEM;
-  }
-  adoptPage(pgt, pgt.root);
+  if (!giveRoot(pgt)) return -ENOMEM;
+  if (pgt.logs(TABLES)) events.append(ALLOC, 0, 0, 0, pools.physicalOf(pgt.root), 0, 0);
   return <i32>changetype<usize>(pgt);
 }
 
-/** An object over a root that the caller has built (an imported image). VTCR in argument 0. */
-export function adopt(
-  kind: u32, pageShift: u32, iaBits: u32, startLevel: i32, options: u32, root: usize, rootPages: u32,
+/** An empty table of any shape, for a tree that is filled in from outside (an imported image). VTCR in argument 0. */
+export function createShaped(
+  kind: u32, pageShift: u32, iaBits: u32, startLevel: i32, options: u32, rootPages: u32,
 ): i32 {
-  if ((kind != STAGE2 && kind != HYP) || !isGranule(pageShift) || iaBits > 52 || startLevel > LAST_LEVEL) return -EINVAL;
-  if (!pools.isPoolPage(root) || !rootPages || rootPages & (rootPages - 1)) return -EINVAL;
+  if ((kind != STAGE2 && kind != HYP) || !isGranule(pageShift) || iaBits > 52) return -EINVAL;
+  if (startLevel < -1 || startLevel > LAST_LEVEL || !rootPages || rootPages > 16 || rootPages & (rootPages - 1)) return -EINVAL;
   const pgt = create(kind, pageShift, iaBits, startLevel, options, 0);
   if (!pgt) return -EMFILE;
   pgt.vtcr = argument(0);
-  pgt.root = root;
   pgt.rootPages = rootPages;
-  pgt.tables = rootPages;
+  return giveRoot(pgt) ? <i32>changetype<usize>(pgt) : -ENOMEM;
+}
+
+/** Allocates the root and describes the table in the results; without memory the object is given back. */
+function giveRoot(pgt: Pgt): bool {
+  pgt.root = pools.allocate(pgt.pageShift, pgt.rootPages);
   describe(pgt);
-  return <i32>changetype<usize>(pgt);
+  if (pgt.root) {
+    pgt.tables = pgt.rootPages;
+    return true;
+  }
+  releaseSlot(changetype<usize>(pgt));
+  return false;
 }

@@ -86,10 +86,10 @@ export function hyp_init(pageShift: u32, vaBits: u32, options: u32, mask: u32): 
   return engine.hypInit(pageShift, vaBits, options, mask);
 }
 
-export function pgt_adopt(
-  kind: u32, pageShift: u32, iaBits: u32, startLevel: i32, options: u32, root: usize, rootPages: u32,
+export function pgt_create(
+  kind: u32, pageShift: u32, iaBits: u32, startLevel: i32, options: u32, rootPages: u32,
 ): i32 {
-  return engine.adopt(kind, pageShift, iaBits, startLevel, options, root, rootPages);
+  return engine.createShaped(kind, pageShift, iaBits, startLevel, options, rootPages);
 }
 
 export function pgt_destroy(pgt: usize): i32 { return destroy(table(pgt)); }

@@ -237,8 +237,4 @@ export function freeDirty(page: usize, pageShift: u32, pages: u32): void {
 // @ts-ignore: decorator
 @inline export function pageOf(slot: usize, pageShift: u32): usize { return slot & ~((<usize>1 << pageShift) - 1); }
 
-export function isPoolPage(page: usize): bool {
-  return page >= pool && ((page - pool) >> UNIT_SHIFT) < <usize>load<u32>(header, H_FRONTIER) && references(page) != 0;
-}
-
 export function physicalOf(page: usize): u64 { return toPhysical(page); }

@@ -64,14 +64,14 @@ export interface Core {
   s2_init(pageShift: number, ipaBits: number, options: number, events: number): number;
   /** kvm_pgtable_hyp_init. r[1]..r[4] as above. */
   hyp_init(pageShift: number, vaBits: number, options: number, events: number): number;
-  /** Imported tables: an object over an existing root (pool pointer, `rootPages` contiguous pages). VTCR in args[0] is kept as is. */
-  pgt_adopt(
+  /** An empty table of any shape, for a tree that is filled in from outside (then pgt_recount). VTCR in args[0] is kept as is.
+   *  Pointer, or -EINVAL, -ENOMEM, -EMFILE; results as s2_init. */
+  pgt_create(
     kind: number,
     pageShift: number,
     iaBits: number,
     startLevel: number,
     options: number,
-    root: number,
     rootPages: number,
   ): number;
   /** Frees every page and the object's tables; a second call does nothing. Returns the sum of (count - 1) of the root pages. */

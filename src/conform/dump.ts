@@ -12,7 +12,7 @@
 import { BATCH, LIST, RECORD_BYTES } from "../_abi.ts";
 import { isTable } from "./events.ts";
 import { type Lines, token } from "./lines.ts";
-import type { Machine } from "./machine.ts";
+import type { Machine, Seat } from "./machine.ts";
 import type { Table } from "./table.ts";
 
 const WANT = LIST.LEAVES | LIST.TABLES | LIST.INVALID;
@@ -33,16 +33,16 @@ const VISIT_WORDS: Readonly<Record<number, Uint8Array>> = {
   [VISITED.POST]: token("post "),
 };
 
-/** Reads the batch buffer of the thread at home. */
+/** Reads the batch buffer of a thread. */
 class Batch {
   readonly #u8: Uint8Array;
   readonly #u32: Uint32Array;
   readonly #start: number;
 
-  constructor(machine: Machine) {
+  constructor(machine: Machine, seat: Seat) {
     this.#u8 = machine.u8;
     this.#u32 = machine.u32;
-    this.#start = machine.home.core.batch() >>> 0;
+    this.#start = seat.core.batch() >>> 0;
   }
 
   at(index: number): number {
@@ -70,7 +70,7 @@ class Batch {
 /** Writes the dump of a table, and of its unlinked table if there is one. */
 export function dumpTable(machine: Machine, table: Table, lines: Lines): void {
   const { core } = machine.home;
-  const batch = new Batch(machine);
+  const batch = new Batch(machine, machine.home);
   const root = core.pgt_root(table.pointer) >>> 0;
   let page = 0;
   const announceRoots = (upTo: number): void => {
@@ -102,7 +102,7 @@ function dumpUnlinked(machine: Machine, table: Table, batch: Batch, lines: Lines
 
 /** Runs a resumable listing to its end. */
 function listAll(machine: Machine, end: bigint, list: () => number, each: (at: number) => void) {
-  const batch = new Batch(machine);
+  const batch = new Batch(machine, machine.home);
   const { home } = machine;
   home.give(0n, end, BigInt.asUintN(64, FLOOR));
   for (;;) {
@@ -142,11 +142,12 @@ export type Walk = (skip: number) => number;
 
 /** Repeats a recording walk, which changes nothing, until all its visits are written. Answers as the walk does. */
 export function writeVisits(machine: Machine, walk: Walk, lines: Lines): number {
-  const batch = new Batch(machine);
-  const capacity = machine.home.core.batch_capacity();
+  const { seat } = machine;
+  const batch = new Batch(machine, seat);
+  const capacity = seat.core.batch_capacity();
   for (let skip = 0; ; skip += capacity) {
     const ret = walk(skip);
-    const visits = machine.home.signed(0);
+    const visits = seat.signed(0);
     const here = Math.min(visits - skip, capacity);
     for (let i = 0; i < here; i++) writeVisit(batch, lines, batch.at(i));
     if (visits <= skip + capacity) return ret;

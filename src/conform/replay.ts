@@ -58,24 +58,25 @@ export class Replayer {
     const script = new Script(machine, run, this.#builds.instrumented);
     const differences: FirstDifference[] = [];
     for (const [index, step] of steps.entries()) {
-      const difference = playGuarded(script, step);
-      if (difference !== undefined)
-        differences.push({ step: index, op: step.name, run, ...difference });
-      if (difference?.field !== CRASH) continue;
+      const difference = guarded(() => script.play(step));
+      if (difference === undefined) continue;
       // What follows a crash was not tried: none of it has passed.
-      this.#machine = undefined;
-      const untried = steps.slice(index + 1).map((later, i) => ({ later, step: index + 1 + i }));
-      const lost = untried.map(({ later, step: at }) => ({
-        ...difference,
-        step: at,
-        op: later.name,
-        run,
-      }));
-      return [...differences, ...lost];
+      const crashed = difference.field === CRASH;
+      const named = crashed ? steps.slice(index) : [step];
+      for (const [after, { name }] of named.entries())
+        differences.push({ step: index + after, op: name, run, ...difference });
+      if (crashed) return this.#discard(differences);
     }
-    script.end();
+    const ending = guarded(() => script.end());
+    if (ending !== undefined)
+      differences.push({ step: steps.length - 1, op: "the end", run, ...ending });
     // Leaks that a script provokes on purpose must not weigh on the next one.
-    if (!machine.empty) this.#machine = undefined;
+    return machine.empty ? differences : this.#discard(differences);
+  }
+
+  /** Does not use the machine again. */
+  #discard(differences: FirstDifference[]): FirstDifference[] {
+    this.#machine = undefined;
     return differences;
   }
 }
@@ -83,9 +84,9 @@ export class Replayer {
 const CRASH = "crash";
 
 /** A trap of the core, or a harness that cannot go on, is a difference like any other. */
-function playGuarded(script: Script, step: Step): Difference | undefined {
+function guarded(act: () => Difference | undefined | void): Difference | undefined {
   try {
-    return script.play(step);
+    return act() ?? undefined;
   } catch (error) {
     const actual = error instanceof Error ? error.message : String(error);
     return { field: CRASH, expected: undefined, actual };

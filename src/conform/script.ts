@@ -56,6 +56,7 @@ export class Script {
     if (step.name === "init") return this.#init(step);
     const pure = pureOf(step);
     if (pure !== undefined) return pure(this.#machine, this.#pageShift, step);
+    if (step.name === "dump") return { ret: 0, ...this.#dump(step) };
     if (this.#table === undefined) return this.#withoutTable(step);
     if (step.name === "race") return this.#arm(this.#table, step);
     const run = (): Result => this.#operate(this.#table as Table, step);
@@ -66,8 +67,6 @@ export class Script {
     switch (step.name) {
       case "destroy":
         return table.destroyed ? { live: 0, pgd_extra: 0 } : destroyTable(this.#machine, table);
-      case "dump":
-        return { ret: 0, ...this.#dump(step) };
       case "walk":
         return this.#walk(table, step);
       default:

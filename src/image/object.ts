@@ -7,7 +7,6 @@ import { KIND_HYP } from "../_abi.ts";
 import { granuleOf } from "../_options.ts";
 import { TableCore, checkPointer } from "../_table.ts";
 import type { Engine } from "../engine.ts";
-import { Stage2Error } from "../errors.ts";
 import { inputError } from "../_input.ts";
 import type { Stage2 } from "../stage2.ts";
 import { rootEntries, type Regime, type TableImage } from "./format.ts";
@@ -29,7 +28,7 @@ export interface TableObject {
 }
 
 export function createObject(engine: Engine, image: TableImage, regime: Regime): TableObject {
-  return regime.stage === 2 ? stage2Object(engine, image, regime) : adoptedObject(engine, regime);
+  return regime.stage === 2 ? stage2Object(engine, image, regime) : shapedObject(engine, regime);
 }
 
 function stage2Object(engine: Engine, image: TableImage, regime: Regime): TableObject {
@@ -54,16 +53,14 @@ function stage2Object(engine: Engine, image: TableImage, regime: Regime): TableO
   throw inputError(image.name, `${what} than ${regime.startLevel}`);
 }
 
-function adoptedObject(engine: Engine, regime: Regime): TableObject {
+function shapedObject(engine: Engine, regime: Regime): TableObject {
   const { core, context } = engine;
   const { pageShift, iaBits, startLevel } = regime;
-  const root = core.pool_alloc(pageShift) >>> 0;
-  if (root === 0) throw new Stage2Error("ENOMEM", `import of ${regime.name}: the pool is full`);
   const bits = addressOptions(regime);
   context.setArgument(0, 0n); // no VTCR: this is a stage 1
-  const status = core.pgt_adopt(KIND_HYP, pageShift, iaBits, startLevel, bits, root, 1);
+  const status = core.pgt_create(KIND_HYP, pageShift, iaBits, startLevel, bits, 1);
   const pointer = checkPointer(status, "import", { regime: regime.name });
-  const place = { rootBytes: rootEntries(regime) * 8, rootPhysical: context.physical(root) };
+  const place = { rootBytes: rootEntries(regime) * 8, rootPhysical: context.resultNumber(4) };
   const encoding = { kind: KIND_HYP, pageShift, bits } as const;
   const shape = { ...encoding, ...place, iaBits, startLevel, vtcr: 0n };
   return { table: new TableCore(context, pointer, shape, true), stage2: undefined };

@@ -85,7 +85,8 @@ export class Tally {
   }
 
   result(trace: string, calls: number, seconds: number): ReplayResult {
-    const ok = this.differing === 0;
-    return { trace, calls, ...this, ok, seconds, callsPerSecond: calls / seconds };
+    const { compared, differing, undecided, ...more } = this;
+    const verdict = { compared, differing, undecided, ok: differing === 0 };
+    return { trace, calls, ...verdict, ...more, seconds, callsPerSecond: calls / seconds };
   }
 }

@@ -44,7 +44,7 @@ const CHANGES: [string, string, (lines: Line[]) => void][] = [
   }],
   ["what a visit found", "max4k.huge", (lines) => flip(find(lines, "v_map", inside, 12), "old", WRITABLE)],
   ["a dropped TLBI by IPA", "n1st.st4-memslot_modification_stress_test", (lines) =>
-    drop(lines, find(lines, "tlbi_ipa_nsh" in lines ? "tlbi_ipa_nsh" : "tlbi_ipa"))],
+    drop(lines, find(lines, "tlbi_ipa"))],
   ["a dropped TLBI of this CPU", "max4k.huge", (lines) => drop(lines, find(lines, "tlbi_ipa_nsh"))],
   ["a dropped TLBI by range", "max16k.age", (lines) => drop(lines, find(lines, "tlbi_range", inside))],
   ["a dropped TLBI of a flush outside calls", "max4k.dirty", (lines) =>

@@ -6,8 +6,12 @@ import uplotStyle from "uplot/dist/uPlot.min.css?raw";
 import uplotScript from "uplot/dist/uPlot.iife.min.js?raw";
 import type { ReplayResult } from "../../replay/result.ts";
 import { type Run, traceData } from "./data.ts";
-import pageStyle from "./page.css?raw";
-import pageScript from "./page.js?raw";
+import addressSpace from "./page/address_space.js?raw";
+import baseScript from "./page/base.js?raw";
+import baseStyle from "./page/base.css?raw";
+import plots from "./page/plots.js?raw";
+import traceScript from "./page/trace.js?raw";
+import traceStyle from "./page/trace.css?raw";
 
 export type { Run } from "./data.ts";
 
@@ -22,7 +26,7 @@ export function renderReport(runs: readonly Run[]): string {
 <meta name="color-scheme" content="light dark">
 <title>stage2 replay</title>
 <style>${uplotStyle}</style>
-<style>${pageStyle}</style>
+<style>${baseStyle}${traceStyle}</style>
 </head>
 <body>
 <header>
@@ -38,7 +42,7 @@ ${summaryTable(runs)}
 </main>
 <script type="application/json" id="data">${embed(runs.map(traceData))}</script>
 <script>${uplotScript}</script>
-<script>${pageScript}</script>
+<script>${[baseScript, plots, addressSpace, traceScript].join("\n")}</script>
 </body>
 </html>
 `;

@@ -1,0 +1,107 @@
+// What is shown of one trace, and the choice of the trace.
+
+function title(trace) {
+  const sizes = [...new Set(trace.shapes)].map((bits) => `${bits}-bit`).join(" and ");
+  const facts = `${trace.cpu} · Linux ${trace.kernel} · ${bytes(2 ** trace.pageShift)} pages · ${sizes} guest addresses`;
+  return make("div", { class: "title" }, make("h2", {}, trace.name), make("span", {}, facts));
+}
+
+function differences({ result }) {
+  if (result.differing === 0) return [];
+  const items = result.differences.map((sentence) => make("li", {}, sentence));
+  const note = `${count(result.differing)} calls or dumps differ; the first:`;
+  return [card("Differences", note, make("ol", { class: "differences" }, ...items))];
+}
+
+function causes({ undecided }) {
+  if (undecided.length === 0) return [];
+  const items = undecided.map(({ cause, count: n, meaning }) =>
+    make("li", {}, make("b", {}, count(n)), make("code", {}, cause), make("span", {}, meaning)),
+  );
+  const note = "What overlapping CPUs and hardware keep a recording from telling.";
+  return [card("Compared in part", note, make("ul", { class: "causes" }, ...items))];
+}
+
+let plots = [];
+
+function showTrace(index) {
+  const trace = traces[index];
+  for (const plot of plots) plot.destroy();
+  for (const row of document.querySelectorAll("[data-trace]"))
+    row.classList.toggle("chosen", Number(row.dataset.trace) === index);
+  const holders = [0, 1, 2].map(() => make("div", {}));
+  const tip = make("div", { id: "tip" });
+  const { touched, faults, mmio } = trace.faults;
+  const map = addressSpace(trace, tip);
+  detail.replaceChildren(
+    title(trace),
+    ...differences(trace),
+    ...causes(trace),
+    make(
+      "div",
+      { class: "grid" },
+      card("Mapped guest memory", "By the size of the leaves that map it.", holders[0]),
+      card(
+        "Table pages",
+        "Memory of the page tables themselves, unlinked tables included.",
+        holders[1],
+      ),
+      card("Calls over time", "In 60 equal stretches of time.", holders[2]),
+      card("Calls by kind", `${count(trace.result.calls)} calls.`, kindBars(trace)),
+    ),
+    card(
+      "Faults per page",
+      `Pages that faulted so many times (logarithmic). ${count(faults)} faults, of these ${count(mmio)} device accesses; the others on ${count(touched)} pages.`,
+      faultColumns(trace.faults),
+    ),
+    map.element,
+    tip,
+  );
+  map.draw();
+  const levels = levelsOf(trace);
+  const kinds = kindsOf(trace).filter(({ kind }) => kind !== "init" && kind !== "destroy");
+  const bins = binned(
+    trace,
+    kinds.map(({ column }) => column),
+    60,
+  );
+  plots = [
+    stackedPlot(
+      holders[0],
+      trace,
+      levels.map((level) => `${leafName(trace, level)}s`),
+      levels.map((level) => trace.mapped[level - 1]),
+      bytes,
+      { steps: BYTE_STEPS, colours: levels.map((level) => `--c${3 - level}`) },
+    ),
+    stackedPlot(holders[1], trace, ["tables"], [trace.tables], bytes, {
+      steps: BYTE_STEPS,
+      colours: ["--c3"],
+    }),
+    stackedPlot(
+      holders[2],
+      { ...trace, time: bins.time },
+      kinds.map(({ kind }) => kind),
+      bins.columns,
+      count,
+      { bars: true, colours: kinds.map(({ kind }) => kindColour(kind)) },
+    ),
+  ];
+}
+
+for (const row of document.querySelectorAll("[data-trace]")) {
+  const choose = () => showTrace(Number(row.dataset.trace));
+  row.onclick = choose;
+  row.onkeydown = (event) => {
+    if (event.key === "Enter") choose();
+  };
+}
+
+const chosen = () => Number(document.querySelector(".chosen")?.dataset.trace ?? 0);
+matchMedia("(prefers-color-scheme: dark)").onchange = () => showTrace(chosen());
+let resizing = 0;
+addEventListener("resize", () => {
+  clearTimeout(resizing);
+  resizing = setTimeout(() => showTrace(chosen()), 150);
+});
+if (traces.length > 0) showTrace(0);
