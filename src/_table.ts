@@ -2,15 +2,7 @@
 import { KIND_STAGE2 } from "./_abi.ts";
 import { type Context, disposed } from "./_context.ts";
 import { type EventGroup, eventMask, granuleOf } from "./_options.ts";
-import {
-  type Encoding,
-  Decoder,
-  type Entry,
-  type Table,
-  isAccessed,
-  isValid,
-  levelShift,
-} from "./decode.ts";
+import { type Encoding, Decoder, type Entry, type Table, isAccessed, isValid } from "./decode.ts";
 import { type DumpDocument, type EntryRange, dumpText, ranges } from "./dump.ts";
 import { check, errnoError } from "./errors.ts";
 import { type Batch, type EntryFilter, batches, entries, wantBits } from "./iterate.ts";
@@ -26,7 +18,7 @@ export interface Shape extends Encoding {
 
 /** How many entries of each kind a table holds. */
 export interface Counters {
-  /** Valid leaves, by level (`leaves[3]` are pages), and all of them. */
+  /** Valid leaves, by level from the start level on (`leaves[3]` are pages), and all of them. */
   readonly leaves: Readonly<Record<number, number>>;
   readonly leafCount: number;
   /** Bytes that leaves map. */
@@ -137,31 +129,37 @@ export class TableCore {
 
   /** The entry, whatever it is, that decides `address`. */
   getLeaf(address: number): Exclude<Entry, Table> {
-    const { context, decoder, shape } = this;
+    const { context, decoder } = this;
     check(context.core.s2_get_leaf(this.pointer, address), "getLeaf", { address });
     const [pte, level] = [context.result(0), context.resultLevel(1)];
-    const start = address - (address % 2 ** levelShift(shape.pageShift, level));
-    const [low, high] = [Number(pte & 0xffff_ffffn), Number(pte >> 32n)];
-    return decoder.entry(start, level, low, high, false, 0) as Exclude<Entry, Table>;
+    const start = address - (address % decoder.size(level));
+    return decoder.descriptor(start, level, pte, false) as Exclude<Entry, Table>;
   }
 
   counters(): Counters {
-    const leaves: Record<number, number> = {};
-    let [leafCount, mappedBytes, accessed, invalid, tables] = [0, 0, 0, 0, 0];
+    const { startLevel } = this.shape;
+    const leaves = new Array<number>(4 - startLevel).fill(0); // by level, from the start level on
+    let [accessed, invalid, tables] = [0, 0, 0];
     for (const batch of this.batches(0, undefined, wantBits({}))) {
       for (let i = 0; i < batch.length; i++) {
+        const low = batch.low(i);
         if (batch.isTable(i)) tables++;
-        else if (!isValid(batch.low(i))) invalid++;
+        else if (!isValid(low)) invalid++;
         else {
-          const level = batch.level(i);
-          leaves[level] = (leaves[level] ?? 0) + 1;
-          leafCount++;
-          mappedBytes += 2 ** levelShift(this.shape.pageShift, level);
-          if (isAccessed(batch.low(i))) accessed++;
+          leaves[batch.level(i) - startLevel]!++;
+          if (isAccessed(low)) accessed++;
         }
       }
     }
-    return { leaves, leafCount, mappedBytes, accessed, invalid, tables };
+    const byLevel = leaves.map((count, i) => [i + startLevel, count] as const);
+    return {
+      leaves: Object.fromEntries(byLevel),
+      leafCount: leaves.reduce((sum, count) => sum + count, 0),
+      mappedBytes: byLevel.reduce((sum, [level, n]) => sum + n * this.decoder.size(level), 0),
+      accessed,
+      invalid,
+      tables,
+    };
   }
 
   dumpDocument(start: number, size: number | undefined): DumpDocument {

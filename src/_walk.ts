@@ -64,7 +64,7 @@ function visit(table: TableCore, batch: Batch, index: number): Visit {
     kind: KINDS[batch.visit(index) as keyof typeof KINDS],
     level: batch.level(index),
     ipa: batch.address(index),
-    pte: (BigInt(batch.high(index)) << 32n) | BigInt(batch.low(index)),
+    pte: batch.pte(index),
     slot: table.context.physical(batch.slot(index)),
   };
 }

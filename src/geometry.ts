@@ -162,6 +162,5 @@ export function decodeEntry(pte: bigint, options: DecodeOptions): Entry {
   });
   const value = descriptor(pte);
   const isTable = level < 3 && (value & TABLE_MARK) === TABLE_MARK;
-  const [low, high] = [Number(value & 0xffff_ffffn), Number(value >> 32n)];
-  return decoder.entry(options.ipa ?? 0, level, low, high, isTable, 0);
+  return decoder.descriptor(options.ipa ?? 0, level, value, isTable);
 }

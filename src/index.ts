@@ -49,4 +49,5 @@ export { Stage2, type Stage2Handle, type Stage2Options } from "./stage2.ts";
 export type { EventGroup, Granule, TableOptions, WalkContext } from "./_options.ts";
 export type { Counters, Shape, TableUsage } from "./_table.ts";
 export { UnlinkedTable } from "./_unlinked.ts";
+export { Stage2View } from "./_view.ts";
 export type { Visit, Visitor, WalkRequest } from "./_walk.ts";

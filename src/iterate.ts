@@ -21,11 +21,13 @@ const FIRST_LEVEL_FLOOR = -2;
 export class Batch {
   readonly length: number;
   readonly #words: Uint32Array;
+  readonly #longs: BigUint64Array;
 
   constructor(context: Context, length: number) {
     const first = (context.core.batch() >>> 0) / 4;
     this.length = length;
     this.#words = context.u32.slice(first, first + length * WORDS);
+    this.#longs = new BigUint64Array(this.#words.buffer);
   }
 
   address(index: number): number {
@@ -60,15 +62,19 @@ export class Batch {
     return this.#word(index, BATCH.SLOT);
   }
 
+  pte(index: number): bigint {
+    return this.#longs[(index * RECORD_BYTES + BATCH.ENTRY) / 8] as bigint;
+  }
+
   entry(index: number, decoder: Decoder): Entry {
-    return decoder.entry(
-      this.address(index),
-      this.level(index),
-      this.low(index),
-      this.high(index),
-      this.isTable(index),
-      this.references(index),
-    );
+    const place = {
+      ipa: this.address(index),
+      level: this.level(index),
+      pte: this.pte(index),
+      isTable: this.isTable(index),
+      references: this.references(index),
+    };
+    return decoder.entry(place, this.low(index), this.high(index));
   }
 
   #word(index: number, offset: number): number {

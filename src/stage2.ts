@@ -1,29 +1,13 @@
 /** A guest's stage-2 page table: the `kvm_pgtable_stage2_*` operations, listing, accounting. */
 import { KIND_STAGE2, WALK } from "./_abi.ts";
 import type { Context } from "./_context.ts";
-import {
-  type EventGroup,
-  type Granule,
-  eventMask,
-  granuleOf,
-  idRegisters,
-  pageShift,
-} from "./_options.ts";
+import { eventMask, idRegisters, pageShift } from "./_options.ts";
 import { type Stage2Options, stage2Bits } from "./_stage2_options.ts";
-import {
-  type Counters,
-  type Shape,
-  TableCore,
-  type TableUsage,
-  checkPointer,
-  reportedShape,
-} from "./_table.ts";
+import { type Shape, TableCore, checkPointer, reportedShape } from "./_table.ts";
 import { UnlinkedTable } from "./_unlinked.ts";
+import { Stage2View } from "./_view.ts";
 import { type Visitor, type WalkRequest, walk, walkResult } from "./_walk.ts";
-import type { Entry, Leaf, Table } from "./decode.ts";
-import type { DumpDocument, EntryRange } from "./dump.ts";
 import { Stage2Error, check, checkAgain } from "./errors.ts";
-import { type EntryFilter, only } from "./iterate.ts";
 import { walkFlags } from "./prot.ts";
 import {
   type Address,
@@ -60,7 +44,7 @@ export interface Stage2Handle {
  * All operations throw `DISPOSED` after {@link dispose}, `BAD_ADDRESS`, `BAD_SIZE` or `BAD_PROT` for values that are
  * none, and `ERANGE` for a range that leaves the input space; the table is unchanged then.
  */
-export class Stage2 implements Disposable {
+export class Stage2 extends Stage2View {
   /** The same operations with plain numbers and plain errnos. */
   readonly raw: RawStage2;
   /** Asked once per {@link map} that does not say `forcePages` itself. */
@@ -68,6 +52,7 @@ export class Stage2 implements Disposable {
   readonly #table: TableCore;
 
   private constructor(table: TableCore, forcePages?: ForcePages) {
+    super(table);
     this.#table = table;
     this.raw = new RawStage2(table);
     this.forcePages = forcePages;
@@ -196,7 +181,7 @@ export class Stage2 implements Disposable {
    */
   mkyoung(ipa: Address): boolean {
     const status = this.raw.mkyoung(address(ipa, "ipa"));
-    return checkAgain(status, "mkyoung", { ipa }) === "ok" && status === 1;
+    return status >= 0 ? status === 1 : checkAgain(status, "mkyoung", { ipa }) === "ok";
   }
 
   /**
@@ -258,11 +243,6 @@ export class Stage2 implements Disposable {
     table.close();
   }
 
-  /** The entry, whatever it is, that decides `ipa` (`kvm_pgtable_get_leaf`). */
-  getLeaf(ipa: Address): Exclude<Entry, Table> {
-    return this.#table.getLeaf(address(ipa, "ipa"));
-  }
-
   /** The address that `ipa` maps to, or `undefined` if no valid leaf maps it. Permissions do not matter. */
   lookup(ipa: Address): number | undefined {
     const pa = this.raw.lookup(address(ipa, "ipa"));
@@ -278,79 +258,6 @@ export class Stage2 implements Disposable {
    */
   walk(request: WalkRequest, visitor: Visitor): "ok" | "again" {
     return walkResult(walk(this.#table, request, visitor), request);
-  }
-
-  /** Valid leaves of the range (default: all), ascending; lazy, see {@link entries}. */
-  leaves(range?: Range): Generator<Leaf, void, undefined> {
-    return only(this.entries(range, { tables: false, invalid: false }), "leaf");
-  }
-
-  /** Tables of the range (default: all), each before those below it; lazy, see {@link entries}. */
-  tables(range?: Range): Generator<Table, void, undefined> {
-    return only(this.entries(range, { leaves: false, invalid: false }), "table");
-  }
-
-  /**
-   * Entries of the range (default: all), ascending, a table before what it holds. Lazy, in batches: a batch shows the
-   * table at one moment, the next goes on behind it. Leaving early and changing the table meanwhile are safe: no address
-   * is met twice at one level, what did not change is met, what changed is met as it was or as it is.
-   */
-  entries(range?: Range, filter: EntryFilter = {}): Generator<Entry, void, undefined> {
-    const [start, size] = checkedRange(range);
-    return this.#table.entries(start, size, filter);
-  }
-
-  /** Neighbouring leaves, or annotations, that look alike, as one; lazy, see {@link entries}. */
-  ranges(range?: Range): Generator<EntryRange, void, undefined> {
-    const [start, size] = checkedRange(range);
-    return this.#table.ranges(start, size);
-  }
-
-  /** The range (default: all) as text for people. */
-  dump(range?: Range): string {
-    const [start, size] = checkedRange(range);
-    return this.#table.dump(start, size);
-  }
-
-  /** The range (default: all) as a JSON-able document. */
-  dumpDocument(range?: Range): DumpDocument {
-    const [start, size] = checkedRange(range);
-    return this.#table.dumpDocument(start, size);
-  }
-
-  /** Counts all entries by kind. Reads the whole table. */
-  counters(): Counters {
-    return this.#table.counters();
-  }
-
-  /** Table pages of this page table. */
-  memoryUsage(): TableUsage {
-    return this.#table.usage();
-  }
-
-  /** Chooses which groups of events this table logs from now on; none lets the fast paths run. */
-  setEvents(groups: readonly EventGroup[]): void {
-    this.#table.setEvents(groups);
-  }
-
-  /** Input size in bits. */
-  get ipaBits(): number {
-    return this.#table.shape.iaBits;
-  }
-
-  /** Page size. */
-  get granule(): Granule {
-    return granuleOf(this.#table.shape.pageShift);
-  }
-
-  /** Level of the root: 0 to 2. */
-  get startLevel(): number {
-    return this.#table.shape.startLevel;
-  }
-
-  /** Bytes of the root: 1 to 16 contiguous table pages. */
-  get rootBytes(): number {
-    return this.#table.shape.rootBytes;
   }
 
   /** VTCR_EL2 for this table (Arm ARM D24.2, VTCR_EL2). */
@@ -370,43 +277,9 @@ export class Stage2 implements Disposable {
     return { kind: "stage2-table", engine: context.id, pointer, shape };
   }
 
-  /**
-   * Frees every table page (`kvm_pgtable_stage2_destroy`) if this object made the page table; an attached object only
-   * lets go. No other thread may be using the table. A second call does nothing.
-   */
-  dispose(): void {
-    this.#table.dispose();
-  }
-
-  [Symbol.dispose](): void {
-    this.dispose();
-  }
-
-  /** The core's pointer. @internal */
-  get pointer(): number {
-    return this.#table.pointer;
-  }
-
-  /** @internal */
-  get context(): Context {
-    return this.#table.context;
-  }
-
-  /** @internal */
-  get shape(): Shape {
-    return this.#table.shape;
-  }
-
   #mapFlags(request: MapRequest, ipa: number, size: number): number {
     const { flags, forcePages } = request;
     const pages = forcePages ?? (this.forcePages !== undefined && this.forcePages(ipa, size));
     return (flags === undefined ? 0 : walkFlags(flags)) | (pages ? WALK.FORCE_PAGES : 0);
   }
-}
-
-/** First address and size of a range that may be left out; no size means up to the end. */
-function checkedRange(range: Range | undefined): [start: number, size: number | undefined] {
-  if (range === undefined) return [0, undefined];
-  const start = address(range.ipa, "ipa");
-  return [start, byteCount(range.size, start)];
 }

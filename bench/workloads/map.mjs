@@ -93,7 +93,7 @@ export function mapEveryPage({ shuffled }) {
 }
 
 /** Asserts that the bed's single pages are mapped. @param {Bed} bed @returns {(s2: import("stage2").Stage2) => void} */
-function everyPage({ sequential }) {
+export function everyPage({ sequential }) {
   return ({ raw }) => {
     for (const ipa of sequential) assert.equal(raw.lookup(ipa), ipa + PA_OFFSET);
   };

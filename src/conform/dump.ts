@@ -13,7 +13,8 @@ import { BATCH, LIST, RECORD_BYTES } from "../_abi.ts";
 import { isTable } from "./events.ts";
 import { type Lines, token } from "./lines.ts";
 import type { Machine, Seat } from "./machine.ts";
-import type { Table } from "./table.ts";
+import { ROW, type RowSink } from "./rows.ts";
+import type { Table, Unlinked } from "./table.ts";
 
 const WANT = LIST.LEAVES | LIST.TABLES | LIST.INVALID;
 const VISITED = { LEAF: 1, PRE: 2, POST: 4 } as const;
@@ -21,11 +22,6 @@ const LISTED_TABLE = 2;
 /** Below every level: where a listing starts. */
 const FLOOR = -2n;
 
-const T = token("T ");
-const L = token("L ");
-const A = token("A ");
-const P = token("P ");
-const U = token("U ");
 const TABLE = token(" table");
 const VISIT_WORDS: Readonly<Record<number, Uint8Array>> = {
   [VISITED.LEAF]: token("leaf "),
@@ -67,42 +63,51 @@ class Batch {
   }
 }
 
-/** Writes the dump of a table, and of its unlinked table if there is one. */
-export function dumpTable(machine: Machine, table: Table, lines: Lines): void {
+/** Hands on the rows of a table's dump, and those of its unlinked table if there is one. */
+export function dumpTable(machine: Machine, table: Table, sink: RowSink): void {
+  const { core } = machine.home;
+  const root = core.pgt_root(table.pointer) >>> 0;
+  if (root !== 0) dumpRoot(machine, table, root, sink);
+  if (table.unlinked !== undefined) dumpUnlinked(machine, table, table.unlinked, sink);
+}
+
+function dumpRoot(machine: Machine, table: Table, root: number, sink: RowSink): void {
   const { core } = machine.home;
   const batch = new Batch(machine, machine.home);
-  const root = core.pgt_root(table.pointer) >>> 0;
   let page = 0;
   const announceRoots = (upTo: number): void => {
     for (; page <= upTo; page++) {
       const pointer = root + page * 2 ** table.pageShift;
-      writeTwo(lines, P, page, core.pool_references(pointer | 0));
+      sink.row(ROW.ROOT, page, 0, 0, 0, core.pool_references(pointer | 0));
     }
   };
-  if (root !== 0) {
-    const list = (): number => core.pgt_list(table.pointer, WANT);
-    listAll(machine, 1n << BigInt(table.iaBits), list, (at) => {
-      if (batch.level(at) === table.startLevel)
-        announceRoots((batch.word(at + BATCH.SLOT) - root) >>> table.pageShift);
-      writeEntry(batch, lines, at);
-    });
-    announceRoots(table.rootPages - 1);
-  }
-  if (table.unlinked !== undefined) dumpUnlinked(machine, table, batch, lines);
+  const list = (): number => core.pgt_list(table.pointer, WANT);
+  listAll(machine, batch, 1n << BigInt(table.iaBits), list, (at) => {
+    if (batch.level(at) === table.startLevel)
+      announceRoots((batch.word(at + BATCH.SLOT) - root) >>> table.pageShift);
+    passEntry(batch, sink, at);
+  });
+  announceRoots(table.rootPages - 1);
 }
 
-function dumpUnlinked(machine: Machine, table: Table, batch: Batch, lines: Lines): void {
+function dumpUnlinked(machine: Machine, table: Table, unlinked: Unlinked, sink: RowSink): void {
   const { core } = machine.home;
-  const { pointer, level } = table.unlinked as { pointer: number; level: number };
-  writeTwo(lines, U, level, core.pool_references(pointer));
+  const { pointer, level } = unlinked;
+  const batch = new Batch(machine, machine.home);
+  sink.row(ROW.UNLINKED, level, 0, 0, 0, core.pool_references(pointer));
   const bits = table.pageShift + (3 - level) * (table.pageShift - 3);
   const list = (): number => core.pgt_list_unlinked(table.pointer, pointer, level + 1, WANT);
-  listAll(machine, 1n << BigInt(bits), list, (at) => writeEntry(batch, lines, at));
+  listAll(machine, batch, 1n << BigInt(bits), list, (at) => passEntry(batch, sink, at));
 }
 
 /** Runs a resumable listing to its end. */
-function listAll(machine: Machine, end: bigint, list: () => number, each: (at: number) => void) {
-  const batch = new Batch(machine, machine.home);
+function listAll(
+  machine: Machine,
+  batch: Batch,
+  end: bigint,
+  list: () => number,
+  each: (at: number) => void,
+): void {
   const { home } = machine;
   home.give(0n, end, BigInt.asUintN(64, FLOOR));
   for (;;) {
@@ -116,25 +121,17 @@ function listAll(machine: Machine, end: bigint, list: () => number, each: (at: n
   }
 }
 
-function writeEntry(batch: Batch, lines: Lines, at: number): void {
-  const isTableEntry = batch.visit(at) === LISTED_TABLE;
-  const valid = (batch.word(at + BATCH.ENTRY) & 1) === 1;
-  lines.put(isTableEntry ? T : valid ? L : A);
-  lines.decimal(batch.level(at));
-  batch.putHex(lines, at + BATCH.ADDRESS);
-  if (isTableEntry) {
-    lines.space();
-    lines.decimal(batch.word(at + BATCH.REFERENCES));
-  } else batch.putHex(lines, at + BATCH.ENTRY);
-  lines.end();
-}
-
-function writeTwo(lines: Lines, first: Uint8Array, one: number, two: number): void {
-  lines.put(first);
-  lines.decimal(one);
-  lines.space();
-  lines.decimal(two);
-  lines.end();
+function passEntry(batch: Batch, sink: RowSink, at: number): void {
+  const level = batch.level(at);
+  const high = batch.word(at + BATCH.ADDRESS + 4);
+  const low = batch.word(at + BATCH.ADDRESS);
+  if (batch.visit(at) === LISTED_TABLE) {
+    sink.row(ROW.TABLE, level, high, low, 0, batch.word(at + BATCH.REFERENCES));
+    return;
+  }
+  const entry = batch.word(at + BATCH.ENTRY);
+  const letter = (entry & 1) === 1 ? ROW.LEAF : ROW.INVALID;
+  sink.row(letter, level, high, low, batch.word(at + BATCH.ENTRY + 4), entry);
 }
 
 /** What a recording walk answers, for `skip` records left out of the batch buffer. */

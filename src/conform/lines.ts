@@ -50,6 +50,11 @@ export class Lines {
     this.#used = at;
   }
 
+  /** One ASCII letter, by its code. */
+  letter(code: number): void {
+    this.#bytes[this.#used++] = code;
+  }
+
   space(): void {
     this.#bytes[this.#used++] = SPACE;
   }

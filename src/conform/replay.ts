@@ -1,6 +1,7 @@
 /** Replays vector files, each traced and untraced, on machines that are used again while they are clean. */
 import type { Difference } from "./compare.ts";
 import { Machine } from "./machine.ts";
+import { DumpMemory } from "./rows.ts";
 import { type Mode, Script } from "./script.ts";
 import type { Step } from "./vectors.ts";
 
@@ -40,9 +41,10 @@ export class Replayer {
   /** A step passes if everything compared holds in both runs. */
   replay(file: string, steps: readonly Step[]): FileReport {
     const failed = new Set<number>();
+    const dumps = new DumpMemory();
     let first: FirstDifference | undefined;
     for (const mode of MODES) {
-      for (const difference of this.run(steps, mode)) {
+      for (const difference of this.run(steps, mode, dumps)) {
         failed.add(difference.step);
         if (first === undefined || difference.step < first.step) first = difference;
       }
@@ -52,13 +54,14 @@ export class Replayer {
   }
 
   /** One run of a script: how its steps differ, each named once. */
-  run(steps: readonly Step[], run: Mode): FirstDifference[] {
+  run(steps: readonly Step[], run: Mode, dumps = new DumpMemory()): FirstDifference[] {
     this.#machine ??= new Machine(this.#builds.core);
     const machine = this.#machine;
-    const script = new Script(machine, run, this.#builds.instrumented);
+    const { instrumented } = this.#builds;
+    const script = new Script(machine, run, { instrumented, dumps });
     const differences: FirstDifference[] = [];
     for (const [index, step] of steps.entries()) {
-      const difference = guarded(() => script.play(step));
+      const difference = guarded(() => script.play(step, index));
       if (difference === undefined) continue;
       // What follows a crash was not tried: none of it has passed.
       const crashed = difference.field === CRASH;

@@ -6,11 +6,19 @@ import { Race } from "./foreign.ts";
 import { Lines } from "./lines.ts";
 import type { Machine } from "./machine.ts";
 import { operationOf, pureOf } from "./operations.ts";
+import { type DumpMemory, RowRecorder, type RowSink, RowWriter } from "./rows.ts";
 import { type Table, destroyTable, dropTable, makeTable, uncountedRoots } from "./table.ts";
 import type { Result, Step } from "./vectors.ts";
 
 /** With the events that the script records, or without any, so that the fast paths run. */
 export type Mode = "traced" | "untraced";
+
+/** What the runs of a script share. */
+export interface Surroundings {
+  /** The build for foreign stores in the middle of an operation. */
+  readonly instrumented: () => WebAssembly.Module;
+  readonly dumps: DumpMemory;
+}
 
 const LONGEST_EVENTS = 40;
 const LONGEST_DUMP = 1_000_000;
@@ -19,28 +27,31 @@ export class Script {
   readonly #machine: Machine;
   readonly #mode: Mode;
   readonly #instrumented: () => WebAssembly.Module;
+  readonly #dumps: DumpMemory;
   readonly #log: EventLog;
   readonly #lines = new Lines();
+  readonly #rows = new RowRecorder(new RowWriter(this.#lines));
   #table: Table | undefined;
   #race: Race | undefined;
   #pageShift = 12;
   #trace: TraceLevel = 1;
   #longestEvents = LONGEST_EVENTS;
 
-  constructor(machine: Machine, mode: Mode, instrumented: () => WebAssembly.Module) {
+  constructor(machine: Machine, mode: Mode, { instrumented, dumps }: Surroundings) {
     this.#machine = machine;
     this.#mode = mode;
     this.#instrumented = instrumented;
+    this.#dumps = dumps;
     this.#log = new EventLog(machine);
   }
 
-  /** Runs one step and answers how its result differs from the recorded one. */
-  play(step: Step): Difference | undefined {
+  /** Runs one step, the `index`-th, and answers how its result differs from the recorded one. */
+  play(step: Step, index: number): Difference | undefined {
     const before = this.#pages();
-    const outcome = this.#run(step);
+    const outcome = this.#run(step, index);
     const pages = this.#pages() - before;
     const events = this.#takeEvents();
-    const dump = step.int("h") ? this.#dump(step) : {};
+    const dump = step.int("h") ? this.#dump(step, index) : {};
     const actual = { ...outcome, ...events, ...dump };
     return compare(step.expected, actual, { events: this.#mode === "traced", pages });
   }
@@ -52,11 +63,11 @@ export class Script {
     this.#log.clear();
   }
 
-  #run(step: Step): Result {
+  #run(step: Step, index: number): Result {
     if (step.name === "init") return this.#init(step);
     const pure = pureOf(step);
     if (pure !== undefined) return pure(this.#machine, this.#pageShift, step);
-    if (step.name === "dump") return { ret: 0, ...this.#dump(step) };
+    if (step.name === "dump") return { ret: 0, ...this.#dump(step, index) };
     if (this.#table === undefined) return this.#withoutTable(step);
     if (step.name === "race") return this.#arm(this.#table, step);
     const run = (): Result => this.#operate(this.#table as Table, step);
@@ -123,14 +134,22 @@ export class Script {
     return listed ? { ...digest, v: lines.list() } : digest;
   }
 
-  #dump(step: Step): Result {
+  #dump(step: Step, index: number): Result {
+    const list = (sink: RowSink): void => {
+      if (this.#table !== undefined) dumpTable(this.#machine, this.#table, sink);
+    };
+    const known = this.#dumps.recall(index, list);
+    if (known !== undefined) return known;
     const lines = this.#lines;
     const keep = step.expected["dump"] !== undefined;
     lines.restart(keep);
-    if (this.#table !== undefined) dumpTable(this.#machine, this.#table, lines);
+    this.#rows.restart();
+    list(this.#rows);
     const digest = { dn: lines.count, dh: lines.digest() };
     const listed = keep && lines.count <= step.int("max", LONGEST_DUMP);
-    return listed ? { ...digest, dump: lines.list() } : digest;
+    const result = listed ? { ...digest, dump: lines.list() } : digest;
+    this.#dumps.remember(index, this.#rows.words, result);
+    return result;
   }
 
   #takeEvents(): Result {

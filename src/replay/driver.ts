@@ -1,8 +1,9 @@
 /** Makes the recorded calls, one by one, on page tables of our own. */
-import { CACHE_UNLIMITED, type Core, EVENT_MASK } from "../_abi.ts";
+import { CACHE_UNLIMITED, EVENT_MASK } from "../_abi.ts";
 import type { Context } from "../_context.ts";
 import { checkPointer } from "../_table.ts";
 import { check } from "../errors.ts";
+import { inputError } from "../input.ts";
 import { TableAddresses, hex } from "./addresses.ts";
 import type { Call, RecordedTable } from "./calls.ts";
 import { ObservedStream, type Unlinked } from "./observed.ts";
@@ -81,26 +82,36 @@ export class Driver {
     table.waiting += unlinked.length;
   }
 
-  #call(call: Call, { pages }: Circumstances): string {
+  #call(call: Call, circumstances: Circumstances): string {
+    switch (call.record.op) {
+      case "s2_init":
+        return this.#create(call);
+      case "s2_destroy":
+        return this.#destroy(call);
+      case "s2_free_unlinked":
+        return this.#freeUnlinked(call);
+      case "tlbi_range":
+        return NOTHING; // ours come from flushes: one without differs
+      default:
+        return this.#edit(call, this.#tableOf(call).pgt, circumstances);
+    }
+  }
+
+  #tableOf({ table }: Call): ReplayedTable {
+    return this.tables.get(table as RecordedTable) as ReplayedTable;
+  }
+
+  #edit(call: Call, pgt: number, { pages }: Circumstances): string {
     const { core } = this.#context;
     const { record } = call;
-    if (record.op === "s2_init") return this.#create(call);
-    if (record.op === "s2_free_unlinked") return this.#freeUnlinked(call);
-    const table = this.tables.get(call.table as RecordedTable) as ReplayedTable;
-    const { pgt } = table;
-    const ia = Number(record.addr);
-    const size = Number(record.size);
+    const [ia, size, prot] = [Number(record.addr), Number(record.size), Number(record.prot)];
+    const map = (cache: number): number =>
+      core.s2_map(pgt, ia, size, Number(record.phys), prot, Number(record.flags), cache);
     switch (record.op) {
       case "s2_map":
-        return this.#withPages(pages, (cache) => {
-          const [pa, prot, flags] = [record.phys, record.prot, record.flags].map(Number) as Three;
-          return `${core.s2_map(pgt, ia, size, pa, prot, flags, cache)}`;
-        });
+        return `${this.#withPages(pages, map)}`;
       case "s2_split":
-        return this.#withPages(
-          tablesTaken(call).length,
-          (cache) => `${core.s2_split(pgt, ia, size, cache)}`,
-        );
+        return `${this.#withPages(tablesTaken(call).length, (cache) => core.s2_split(pgt, ia, size, cache))}`;
       case "s2_unmap":
         return `${core.s2_unmap(pgt, ia, size)}`;
       case "s2_wrprotect":
@@ -110,19 +121,15 @@ export class Driver {
       case "s2_test_clear_young":
         return `${core.s2_test_clear_young(pgt, ia, size, record.mkold)}`;
       case "s2_relax_perms":
-        return `${core.s2_relax_perms(pgt, ia, Number(record.prot))}`;
+        return `${core.s2_relax_perms(pgt, ia, prot)}`;
       case "s2_mkyoung":
         core.s2_mkyoung(pgt, ia);
         return `0x${this.#context.result(0).toString(16)}`;
-      case "tlbi_range":
-        return NOTHING; // ours come from flushes: one without differs
       case "tlb_flush_range":
         core.s2_tlb_flush_range(pgt, ia, size);
         return NOTHING;
-      case "s2_destroy":
-        return this.#destroy(call.table as RecordedTable, table, core);
       default:
-        throw new Error(`no such call: ${record.op}`);
+        throw inputError(this.#trace.path, `record ${record.i}: ${record.op} is no known call`);
     }
   }
 
@@ -150,9 +157,10 @@ export class Driver {
     return initAnswer("0", hex(made.rootBytes), this.#machine.vtcr && made.vtcr);
   }
 
-  #destroy(recorded: RecordedTable, table: ReplayedTable, core: Core): string {
-    core.pgt_destroy(table.pgt);
-    this.tables.delete(recorded);
+  #destroy(call: Call): string {
+    const table = this.#tableOf(call);
+    this.#context.core.pgt_destroy(table.pgt);
+    this.tables.delete(call.table as RecordedTable);
     table.destroyed = true;
     this.#release(table);
     return NOTHING;
@@ -176,7 +184,7 @@ export class Driver {
   }
 
   /** Runs `call` with a stock of exactly this many pages, or with all that it wants. */
-  #withPages(pages: number | undefined, call: (cache: number) => string): string {
+  #withPages(pages: number | undefined, call: (cache: number) => number): number {
     if (pages === undefined) return call(CACHE_UNLIMITED);
     const { core } = this.#context;
     const cache = checkPointer(core.cache_create(this.#machine.pageShift), "cache_create", {});
@@ -203,8 +211,6 @@ function initAnswer(ret: string, rootBytes: string, vtcr: bigint | undefined): s
   const control = vtcr === undefined ? "" : `, VTCR_EL2 0x${vtcr.toString(16)}`;
   return `${ret}, root of ${rootBytes} bytes${control}`;
 }
-
-type Three = [number, number, number];
 
 const ALLOCATIONS = new Set(["alloc_table", "pgd_alloc"]);
 

@@ -107,69 +107,50 @@ class RecordedStream {
   }
 
   #event(record: TraceRecord): void {
-    const out = this.#out;
-    const { pa, pte_pa, level, size, addr } = record;
+    const { pa, pte_pa, level } = record;
     switch (record.op) {
       case "break_pte":
-        out.push(
-          record.ret === 1
-            ? tokens.writeToken(pte_pa, level, LOCKED)
-            : tokens.lostToken(pte_pa, level),
-        );
+        if (record.ret === 1) this.#out.push(tokens.writeToken(pte_pa, level, LOCKED));
+        else this.#out.push(tokens.lostToken(pte_pa, level));
         break;
       case "make_pte":
-        out.push(tokens.writeToken(pte_pa, level, record.new as string));
+        this.#out.push(tokens.writeToken(pte_pa, level, record.new as string));
         break;
       case "get_page":
-        this.#get(pa);
+        this.pages.get(pa);
+        this.#out.push(tokens.getToken(pa));
         break;
       case "put_page":
         this.#put(pa);
         break;
-      case "alloc_table":
-        this.pages.add(pa);
-        out.push(tokens.allocToken(pa));
-        break;
-      case "pgd_alloc":
-        this.pages.add(pa, Number(size));
-        out.push(tokens.allocRootToken(pa, Number(size) / 2 ** this.pageShift));
-        break;
-      case "pgd_free":
-        out.push(tokens.freeRootToken(pa, Number(size) / 2 ** this.pageShift));
-        break;
       case "free_table_rcu":
-        out.push(tokens.unlinkToken(pa, level));
-        break;
-      case "dcache_clean":
-        out.push(tokens.cleanToken(pa, size));
+        this.#out.push(tokens.unlinkToken(pa, level));
         break;
       case "icache_inval":
-        if (this.blur?.found !== true) out.push(tokens.icacheToken(pa, size));
+        if (this.blur?.found !== true) this.#out.push(tokens.icacheToken(pa, record.size));
         break;
-      case "tlbi_ipa":
-      case "tlbi_ipa_nsh":
-        out.push(tlbiIpa(record));
-        break;
-      case "tlbi_range":
-        out.push(tokens.tlbiRangeToken(record.start, record.pages));
-        break;
-      case "tlbi_vmid":
-        out.push(tokens.tlbiVmidToken());
-        break;
-      case "tlb_flush_range":
-        out.push(tokens.flushRangeToken(addr, size));
-        break;
+      default:
+        this.#allocation(record);
+        this.#out.push(...maintenance(record));
+    }
+  }
+
+  #allocation({ op, pa, size }: TraceRecord): void {
+    const pages = Number(size) / 2 ** this.pageShift;
+    if (op === "alloc_table") {
+      this.pages.add(pa);
+      this.#out.push(tokens.allocToken(pa));
+    } else if (op === "pgd_alloc") {
+      this.pages.add(pa, Number(size));
+      this.#out.push(tokens.allocRootToken(pa, pages));
+    } else if (op === "pgd_free") {
+      this.#out.push(tokens.freeRootToken(pa, pages));
     }
   }
 
   /** The table that is returned is the first that was taken; ours are matched in that order. */
   #built({ record, inner }: Node): void {
     if (inner[0]?.record.pa !== record.ret) this.#out.push(tokens.builtToken(`${record.ret}`));
-  }
-
-  #get(pa: string): void {
-    this.pages.get(pa);
-    this.#out.push(tokens.getToken(pa));
   }
 
   #put(pa: string): void {
@@ -191,7 +172,24 @@ function inOrder(nodes: readonly Node[]): readonly Node[] {
   return ordered;
 }
 
-function tlbiIpa({ op, ipa, level }: TraceRecord): string {
-  const known = level === LEVEL_UNKNOWN ? undefined : level;
-  return tokens.tlbiIpaToken(ipa, known, op === "tlbi_ipa_nsh");
+/** Cache maintenance and TLB invalidation; nothing for records of other kinds. */
+function maintenance(record: TraceRecord): string[] {
+  const { pa, ipa, addr, size, level } = record;
+  switch (record.op) {
+    case "dcache_clean":
+      return [tokens.cleanToken(pa, size)];
+    case "tlb_flush_range":
+      return [tokens.flushRangeToken(addr, size)];
+    case "tlbi_range":
+      return [tokens.tlbiRangeToken(record.start, record.pages)];
+    case "tlbi_vmid":
+      return [tokens.tlbiVmidToken()];
+    case "tlbi_ipa":
+    case "tlbi_ipa_nsh": {
+      const known = level === LEVEL_UNKNOWN ? undefined : level;
+      return [tokens.tlbiIpaToken(ipa, known, record.op === "tlbi_ipa_nsh")];
+    }
+    default:
+      return [];
+  }
 }

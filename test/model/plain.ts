@@ -70,7 +70,7 @@ export class PlainStage2 {
 
   wrprotect(span: Span): void {
     for (const [at, leaf] of this.#leaves(span)) {
-      this.cells.set(at, { ...leaf, prot: leaf.prot });
+      this.cells.set(at, { ...leaf, prot: leaf.prot & ~Prot.W });
     }
   }
 

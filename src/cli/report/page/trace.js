@@ -22,6 +22,47 @@ function causes({ undecided }) {
   return [card("Compared in part", note, make("ul", { class: "causes" }, ...items))];
 }
 
+function faultCard({ faults: found }) {
+  const { touched, faults, mmio } = found;
+  const note = `Pages that faulted so many times (logarithmic). ${count(faults)} faults, of these ${count(mmio)} device accesses; the others on ${count(touched)} pages.`;
+  return card("Faults per page", note, faultColumns(found));
+}
+
+/** Cards with the holders of the plots over time, and the bars. */
+function plotCards(trace, [mapped, tables, calls]) {
+  return make(
+    "div",
+    { class: "grid" },
+    card("Mapped guest memory", "By the size of the leaves that map it.", mapped),
+    card("Table pages", "Memory of the page tables themselves, detached tables included.", tables),
+    card("Calls over time", "In 60 equal stretches of time.", calls),
+    card("Calls by kind", `${count(trace.result.calls)} calls.`, kindBars(trace)),
+  );
+}
+
+/** Draws the plots over time into their holders, which must be on the page: their width counts. */
+function drawPlots(trace, [mapped, tables, calls]) {
+  const levels = levelsOf(trace);
+  const names = levels.map((level) => `${leafName(trace, level)}s`);
+  const sizes = levels.map((level) => trace.mapped[level - 1]);
+  const colours = levels.map((level) => `--c${3 - level}`);
+  const kinds = kindsOf(trace).filter(({ kind }) => kind !== "init" && kind !== "destroy");
+  const columns = kinds.map(({ column }) => column);
+  const bins = binned(trace, columns, 60);
+  const kindNames = kinds.map(({ kind }) => kind);
+  return [
+    stackedPlot(mapped, trace, names, sizes, bytes, { steps: BYTE_STEPS, colours }),
+    stackedPlot(tables, trace, ["tables"], [trace.tables], bytes, {
+      steps: BYTE_STEPS,
+      colours: ["--c3"],
+    }),
+    stackedPlot(calls, { ...trace, time: bins.time }, kindNames, bins.columns, count, {
+      bars: true,
+      colours: kindNames.map(kindColour),
+    }),
+  ];
+}
+
 let plots = [];
 
 function showTrace(index) {
@@ -31,62 +72,18 @@ function showTrace(index) {
     row.classList.toggle("chosen", Number(row.dataset.trace) === index);
   const holders = [0, 1, 2].map(() => make("div", {}));
   const tip = make("div", { id: "tip" });
-  const { touched, faults, mmio } = trace.faults;
   const map = addressSpace(trace, tip);
   detail.replaceChildren(
     title(trace),
     ...differences(trace),
     ...causes(trace),
-    make(
-      "div",
-      { class: "grid" },
-      card("Mapped guest memory", "By the size of the leaves that map it.", holders[0]),
-      card(
-        "Table pages",
-        "Memory of the page tables themselves, unlinked tables included.",
-        holders[1],
-      ),
-      card("Calls over time", "In 60 equal stretches of time.", holders[2]),
-      card("Calls by kind", `${count(trace.result.calls)} calls.`, kindBars(trace)),
-    ),
-    card(
-      "Faults per page",
-      `Pages that faulted so many times (logarithmic). ${count(faults)} faults, of these ${count(mmio)} device accesses; the others on ${count(touched)} pages.`,
-      faultColumns(trace.faults),
-    ),
+    plotCards(trace, holders),
+    faultCard(trace),
     map.element,
     tip,
   );
   map.draw();
-  const levels = levelsOf(trace);
-  const kinds = kindsOf(trace).filter(({ kind }) => kind !== "init" && kind !== "destroy");
-  const bins = binned(
-    trace,
-    kinds.map(({ column }) => column),
-    60,
-  );
-  plots = [
-    stackedPlot(
-      holders[0],
-      trace,
-      levels.map((level) => `${leafName(trace, level)}s`),
-      levels.map((level) => trace.mapped[level - 1]),
-      bytes,
-      { steps: BYTE_STEPS, colours: levels.map((level) => `--c${3 - level}`) },
-    ),
-    stackedPlot(holders[1], trace, ["tables"], [trace.tables], bytes, {
-      steps: BYTE_STEPS,
-      colours: ["--c3"],
-    }),
-    stackedPlot(
-      holders[2],
-      { ...trace, time: bins.time },
-      kinds.map(({ kind }) => kind),
-      bins.columns,
-      count,
-      { bars: true, colours: kinds.map(({ kind }) => kindColour(kind)) },
-    ),
-  ];
+  plots = drawPlots(trace, holders);
 }
 
 for (const row of document.querySelectorAll("[data-trace]")) {
