@@ -17,7 +17,7 @@ import { rootBytes, startLevelOf, vtcr, wideAddresses } from "./vtcr";
 // @ts-ignore: decorator
 @inline const TABLE_ADDRESS_LIMIT: u64 = <u64>1 << 48;
 
-/** Lays out a region whose header is all zero or was never ours. Attach follows. */
+/** Lays out a region; whatever an embedder's memory held there is overwritten. Attach follows. */
 export function initialise(
   base: usize, bytes: u64, phys: u64, units: u32, threads: u32, objectCount: u32, eventCount: u32, growable: bool,
 ): i32 {
@@ -29,7 +29,7 @@ export function initialise(
   if (bytes < before || (!growable && bytes < whole)) return -ENOMEM;
   const present = <u64><u32>memory.size() << 16;
   if (present < <u64>base + min(bytes, whole)) return -ENOMEM;
-  memory.fill(base, 0, <usize>before);
+  if (!growable) memory.fill(base, 0, <usize>before); // a memory of our own is new
   store<u32>(base, VERSION, H_VERSION);
   store<u32>(base, threads, H_THREADS);
   store<u32>(base, objectCount, H_OBJECTS);

@@ -15,7 +15,7 @@ import {
 } from "./layout";
 import { flushRange } from "./maintenance";
 import * as monitor from "./monitor";
-import { HVHE, HYP, LPA2, Pgt, releaseSlot } from "./pgt";
+import { HVHE, HYP, liveGeneration, LPA2, Pgt, releaseSlot } from "./pgt";
 import * as pools from "./pool";
 import { hypProt, memoryProt, stage2Prot, unpack } from "./prot";
 import { testClearYoung } from "./visit/age";
@@ -96,6 +96,7 @@ export function pgt_destroy(pgt: usize): i32 { return destroy(table(pgt)); }
 export function pgt_release(pgt: usize): void { releaseSlot(pgt); }
 export function pgt_set_events(pgt: usize, mask: u32): void { table(pgt).events = mask; }
 export function pgt_root(pgt: usize): usize { return table(pgt).root; }
+export function pgt_generation(pgt: usize): u32 { return liveGeneration(pgt); }
 export function pgt_pages(pgt: usize): u32 { return table(pgt).tables; }
 export function pgt_recount(pgt: usize): u32 { return recount(table(pgt)); }
 export function pgt_list(pgt: usize, want: u32): i32 { return list(table(pgt), want); }

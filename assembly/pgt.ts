@@ -77,6 +77,8 @@ export class Pgt {
   /** First address that no entry can hold. */
   paLimit: u64;
   vtcr: u64;
+  /** Tells this object from others that had its slot before; survives the clearing of the slot. */
+  generation: u32;
 
   // @ts-ignore: decorator
   @inline has(option: u32): bool { return (this.options & option) != 0; }
@@ -97,10 +99,20 @@ export function takeSlot(kind: u32): usize {
   const end = objects + <usize>load<u32>(header, H_OBJECTS) * OBJECT_BYTES;
   for (let slot = objects; slot < end; slot += OBJECT_BYTES) {
     if (atomic.cmpxchg<u32>(slot, FREE_SLOT, kind) != FREE_SLOT) continue; // taken: try the next one
+    const generation = load<u32>(slot, offsetof<Pgt>("generation"));
     memory.fill(slot + 4, 0, OBJECT_BYTES - 4);
+    store<u32>(slot, generation + 1, offsetof<Pgt>("generation"));
     return slot;
   }
   return 0;
+}
+
+/** The generation of the page table at this pointer; 0 if there is none, or it was destroyed. */
+export function liveGeneration(pointer: usize): u32 {
+  const offset = pointer - objects;
+  if (offset >= <usize>load<u32>(header, H_OBJECTS) * OBJECT_BYTES || offset % OBJECT_BYTES) return 0;
+  const pgt = changetype<Pgt>(pointer);
+  return (pgt.kind == STAGE2 || pgt.kind == HYP) && pgt.root ? pgt.generation : 0;
 }
 
 export function releaseSlot(slot: usize): void { atomic.store<u32>(slot, FREE_SLOT); }

@@ -82,6 +82,8 @@ export interface Core {
   pgt_set_events(pgt: number, mask: number): void;
   /** Pointer to the root's first page (0 after destroy). */
   pgt_root(pgt: number): number;
+  /** Tells the table from others that had its object slot before; 0 if no live table is at this pointer. */
+  pgt_generation(pgt: number): number;
   /** Table pages of this table, root pages included. */
   pgt_pages(pgt: number): number;
   /** After entries were filled in from outside: sets the reference count of every table page (1 + counted entries) and the

@@ -34,6 +34,8 @@ export interface Stage2Handle {
   readonly kind: "stage2-table";
   readonly engine: string;
   readonly pointer: number;
+  /** Tells the table from others that had its place before. */
+  readonly generation: number;
   readonly shape: Shape;
 }
 
@@ -84,9 +86,9 @@ export class Stage2 extends Stage2View {
     if (handle.engine !== context.id) {
       throw new Stage2Error("FOREIGN", "the page table belongs to another engine");
     }
-    const { pointer, shape } = handle;
-    const inside = Number.isInteger(pointer) && pointer > 0 && pointer < context.poolPointer;
-    if (!inside || context.core.pgt_root(pointer) === 0) {
+    const { pointer, generation, shape } = handle;
+    const found = Number.isInteger(pointer) ? context.core.pgt_generation(pointer) : 0;
+    if (found === 0 || found !== generation) {
       throw new Stage2Error("DISPOSED", "the page table was disposed");
     }
     return new Stage2(new TableCore(context, pointer, shape, false));
@@ -274,7 +276,8 @@ export class Stage2 extends Stage2View {
   /** For {@link Engine.attachStage2} in another thread. */
   get handle(): Stage2Handle {
     const { context, shape, pointer } = this.#table;
-    return { kind: "stage2-table", engine: context.id, pointer, shape };
+    const generation = context.core.pgt_generation(pointer);
+    return { kind: "stage2-table", engine: context.id, pointer, generation, shape };
   }
 
   #mapFlags(request: MapRequest, ipa: number, size: number): number {

@@ -56,9 +56,27 @@ class ListVisitor extends Walk {
   nextFloor: i32;
 
   // @ts-ignore: decorator
-  @inline get runs(): bool { return false; }
+  @inline get runs(): bool { return true; }
 
-  run(slot: usize, stop: usize): i32 { return 0; }
+  /** Lines of empty entries are passed over, unless those are wanted too. */
+  run(slot: usize, stop: usize): i32 {
+    const first = this.addr;
+    const start = slot;
+    const all = i64x2.splat(-1);
+    const none = i64x2.splat(0);
+    let result = 0;
+    while (slot < stop && result == 0) {
+      if (!(slot & 63) && !(this.want & EMPTY) && slots.matching8(slot, all, none) == 0xff) {
+        slot += 64;
+        continue;
+      }
+      this.addr = first + (<u64>((slot - start) >> 3) << this.pageShift);
+      result = this.leaf(slot, slots.read(slot), LAST_LEVEL);
+      slot += 8;
+    }
+    this.addr = first;
+    return result;
+  }
 
   pre(slot: usize, old: u64, level: i32): i32 {
     const base = this.baseOf(level);
@@ -74,13 +92,11 @@ class ListVisitor extends Walk {
   leaf(slot: usize, old: u64, level: i32): i32 {
     const kind = isValid(old) ? LEAVES : old ? INVALID : EMPTY;
     const base = this.baseOf(level);
-    const next = base + (<u64>1 << levelShift(this.pageShift, level));
-    if (next <= this.from) return 0; // an unlinked table is walked from its start again
     if (this.want & kind) {
       if (this.count == BATCH_RECORDS) return FULL;
       record(this.count++, base, old, level, LEAF, slot);
     }
-    this.next = next;
+    this.next = base + (<u64>1 << levelShift(this.pageShift, level));
     this.nextFloor = BEHIND_LEAF;
     return 0;
   }
