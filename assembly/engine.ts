@@ -10,7 +10,7 @@ import {
 } from "./layout";
 import { LAST_LEVEL } from "./descriptor";
 import { dsbIshst } from "./maintenance";
-import { HYP, Pgt, releaseSlot, STAGE2, takeSlot } from "./pgt";
+import { HYP, LPA2, Pgt, releaseSlot, STAGE2, takeSlot } from "./pgt";
 import * as pools from "./pool";
 import { rootBytes, startLevelOf, vtcr, wideAddresses } from "./vtcr";
 
@@ -87,6 +87,7 @@ function create(kind: u32, pageShift: u32, iaBits: u32, startLevel: i32, options
   pgt.rootShift = levelShift(pageShift, startLevel);
   pgt.iaBits = iaBits;
   pgt.events = mask;
+  pgt.usual = pageShift == 12 && startLevel == 1 && !(options & LPA2);
   pgt.paLimit = <u64>1 << (wideAddresses(pageShift, options) ? 52 : 48);
   return pgt;
 }
@@ -138,6 +139,7 @@ function giveRoot(pgt: Pgt): bool {
   pgt.root = pools.allocate(pgt.pageShift, pgt.rootPages);
   describe(pgt);
   if (pgt.root) {
+    pgt.limit = <u64>1 << pgt.iaBits;
     pgt.tables = pgt.rootPages;
     return true;
   }

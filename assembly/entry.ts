@@ -7,12 +7,12 @@ import { ENOENT, ERANGE } from "./errno";
 import { loadExclusive, storeExclusive } from "./monitor";
 import { NON_ATOMIC, Pgt } from "./pgt";
 import * as slots from "./slot";
-import { find } from "./walk";
+import { find, slotOf } from "./walk";
 
 /** The entry that decides `ia`, or -errno (as a pointer). */
 function leafOf(pgt: Pgt, ia: u64): usize {
   if (ia >> pgt.iaBits) return -ERANGE;
-  const slot = find(pgt, ia);
+  const slot = slotOf(find(pgt, ia));
   return slot && isValid(slots.read(slot)) ? slot : <usize>-ENOENT;
 }
 

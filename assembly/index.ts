@@ -29,7 +29,7 @@ import { makeYoung, relaxPermissions, writeProtect } from "./visit/protect";
 import { createUnlinked, split } from "./visit/split";
 import { unmap } from "./visit/unmap";
 import { hostPARange, rootBytes, startLevelOf, vtcr } from "./vtcr";
-import { find, foundLevel } from "./walk";
+import { find, levelOf, slotOf } from "./walk";
 
 // @ts-ignore: decorator
 @inline function table(pointer: usize): Pgt { return changetype<Pgt>(pointer); }
@@ -153,9 +153,9 @@ export function s2_lookup(pgt: usize, ia: f64): f64 { return lookup(table(pgt), 
 export function s2_entry(pgt: usize, ia: f64): usize { return entryAt(table(pgt), word(ia)); }
 
 function entryAt(pgt: Pgt, ia: u64): usize {
-  const slot = find(pgt, ia);
-  setResult(1, <u64>foundLevel);
-  return slot;
+  const found = find(pgt, ia);
+  setResult(1, <u64>levelOf(found));
+  return slotOf(found);
 }
 
 export function s2_walk(

@@ -155,9 +155,6 @@ export function enter(base: usize, slot: usize): void {
 }
 
 // @ts-ignore: decorator
-@inline export function toPointer(pa: u64): usize { return <usize>(pa + delta); }
-
-// @ts-ignore: decorator
 @inline export function toPhysical(pointer: usize): u64 { return <u64>pointer - delta; }
 
 // @ts-ignore: decorator

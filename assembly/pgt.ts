@@ -74,7 +74,11 @@ export class Pgt {
   events: u32;
   /** Table pages in use, root included. */
   tables: u32;
-  /** First address that no entry can hold. */
+  /** First input address out of range; 0 without a root. */
+  limit: u64;
+  /** KVM's usual shape: 4 KiB pages, start level 1, 48-bit descriptors. */
+  usual: u32;
+  /** First output address that no entry can hold. */
   paLimit: u64;
   vtcr: u64;
   /** Tells this object from others that had its slot before; survives the clearing of the slot. */

@@ -2,11 +2,12 @@
  * One page, nobody watching the steps, every table on the way in place: the commonest calls without a walk. Each does
  * what the walk would have done, or nothing at all; then it answers NOT_MINE and the walk decides, lost races included.
  */
-import { addressField, isValid, LAST_LEVEL, leafEntry } from "./descriptor";
+import { addressField, isValid, LAST_LEVEL, leafEntry, PERMISSIONS } from "./descriptor";
+import { EAGAIN } from "./errno";
 import { Pgt, NON_ATOMIC } from "./pgt";
 import * as pool from "./pool";
 import * as slots from "./slot";
-import { find, findInline, foundLevel } from "./walk";
+import { find, levelOf, slotOf } from "./walk";
 
 // @ts-ignore: decorator
 @inline export const NOT_MINE: i32 = i32.MIN_VALUE;
@@ -17,14 +18,16 @@ import { find, findInline, foundLevel } from "./walk";
   return size - 1 < <u64>1 << pgt.pageShift && pgt.events == 0 && !pgt.has(NON_ATOMIC);
 }
 
-/** A page over an empty entry. */
+/** A page over an empty entry, or over one that differs in permissions at most: -EAGAIN, and nothing is written. */
 export function mapSingle(pgt: Pgt, ia: u64, pa: u64, attributes: u64): i32 {
-  const slot = find(pgt, ia);
-  if (!slot || foundLevel != LAST_LEVEL || pa >= pgt.paLimit) return NOT_MINE;
-  if (slots.read(slot) != 0) return NOT_MINE;
+  const found = find(pgt, ia);
+  if (levelOf(found) != LAST_LEVEL || pa >= pgt.paLimit) return NOT_MINE;
+  const slot = slotOf(found);
+  const leaf = leafEntry(addressField(pa, pgt.pageShift, pgt.lpa2), attributes, LAST_LEVEL);
+  const old = slots.read(slot);
+  if (old != 0) return isValid(old) && !((old ^ leaf) & ~PERMISSIONS) ? -EAGAIN : NOT_MINE;
   const page = pool.pageOf(slot, pgt.pageShift);
   pool.addReferences(page, 1);
-  const leaf = leafEntry(addressField(pa, pgt.pageShift, pgt.lpa2), attributes, LAST_LEVEL);
   if (slots.compareExchange(slot, 0, leaf) == 0) return 0;
   pool.dropReferences(page, 1); // lost: another walker breaks or has mapped it
   return NOT_MINE;
@@ -32,7 +35,7 @@ export function mapSingle(pgt: Pgt, ia: u64, pa: u64, attributes: u64): i32 {
 
 /** Sets and clears bits of a valid leaf; `before` is what it was. */
 export function changeSingle(pgt: Pgt, ia: u64, set: u64, clear: u64): i32 {
-  const slot = findInline(pgt, ia);
+  const slot = slotOf(find(pgt, ia));
   if (!slot) return NOT_MINE;
   const old = slots.read(slot);
   if (!isValid(old)) return NOT_MINE;
@@ -47,8 +50,9 @@ export let before: u64 = 0;
 
 /** Unmaps a page that is not the last one of its table. */
 export function unmapSingle(pgt: Pgt, ia: u64): i32 {
-  const slot = find(pgt, ia);
-  if (!slot || foundLevel != LAST_LEVEL) return NOT_MINE;
+  const found = find(pgt, ia);
+  if (levelOf(found) != LAST_LEVEL) return NOT_MINE;
+  const slot = slotOf(found);
   const old = slots.read(slot);
   if (!isValid(old)) return NOT_MINE;
   if (slots.compareExchange(slot, old, 0) != old) return NOT_MINE; // lost to hardware: the walk takes the new value

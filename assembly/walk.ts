@@ -17,7 +17,7 @@ import { EAGAIN, EINVAL, EPERM, ERANGE } from "./errno";
 import { VISITS, WRITES } from "./events";
 import * as events from "./events";
 import { levelShift } from "./geometry";
-import { toPhysical, toPointer } from "./layout";
+import { delta, toPhysical } from "./layout";
 import { NON_ATOMIC, NVHE, Pgt } from "./pgt";
 import * as slots from "./slot";
 
@@ -94,9 +94,9 @@ function logVisit(walk: Walk, kind: u32, visit: u32, result: i32, slot: usize, v
   events.append(kind, level, visit, result, toPhysical(slot), value, walk.addr);
 }
 
-/** Pointer to the table that this entry points at. */
+/** Pointer to the table that this entry points at: 32 bits of the address suffice, as the rest cancels out. */
 // @ts-ignore: decorator
-@inline export function childOf(pte: u64): usize { return toPointer(pte & TABLE_ADDRESS); }
+@inline export function childOf(pte: u64): usize { return (<usize>pte & <usize>TABLE_ADDRESS) + <usize>delta; }
 
 // @ts-ignore: decorator
 @inline function goesOn(flags: u32, result: i32): bool {
@@ -228,60 +228,46 @@ export function walkUnlinked<V extends Walk>(
   return visitTable<V>(visitor, table, level, <u32>1 << (pgt.pageShift - 3));
 }
 
-/** Level of the entry that the last `find` of this thread ended at. */
-export let foundLevel: i32 = 0;
+// ---- one entry, without a walk -----------------------------------------------------------------------------------
+
+/** What `find` answers: the pointer to an entry (8-byte aligned) with its level, modulo 8, in the bits below. */
+export type Found = usize;
+
+// @ts-ignore: decorator
+@inline export function slotOf(found: Found): usize { return found & ~7; }
+
+// @ts-ignore: decorator
+@inline export function levelOf(found: Found): i32 { return <i32>(found << 29) >> 29; }
 
 /**
- * Straight down to the non-table entry that decides `ia`; 0 if `ia` is out of range or there is no root. The hot path
- * of everything that touches one entry: with the page size a constant, each level is a shift, a mask and a load.
+ * Straight down to the non-table entry that decides `ia`; 0 if `ia` is out of range or there is no root. The hot path of
+ * everything that touches one entry. In KVM's usual shape each level is one shift, one mask and one load.
  */
 // @ts-ignore: decorator
-@inline export function findInline(pgt: Pgt, ia: u64): usize {
-  const root = pgt.root;
-  if (ia >> pgt.iaBits || !root) return 0;
-  const pageShift = pgt.pageShift;
-  const slot = root + (<usize>(ia >> pgt.rootShift) << 3);
-  if (pageShift == 12) return descend(slot, pgt.startLevel, ia, 12);
-  if (pageShift == 14) return descend(slot, pgt.startLevel, ia, 14);
-  return descend(slot, pgt.startLevel, ia, 16);
+@inline export function find(pgt: Pgt, ia: u64): Found {
+  if (ia >= pgt.limit) return 0;
+  if (!pgt.usual) return findAnywhere(pgt, ia);
+  let slot = pgt.root + (<usize>(ia >> 27) & ~7);
+  let pte = slots.read(slot);
+  if (!isTable(pte, 1)) return slot | 1;
+  slot = childOf(pte) + (<usize>(ia >> 18) & 0xff8);
+  pte = slots.read(slot);
+  if (!isTable(pte, 2)) return slot | 2;
+  return (childOf(pte) + (<usize>(ia >> 9) & 0xff8)) | 3;
 }
 
-/** The same as a call, for all that is not as hot. */
-export function find(pgt: Pgt, ia: u64): usize { return findInline(pgt, ia); }
-
-// @ts-ignore: decorator
-@inline function below(pte: u64, ia: u64, pageShift: u32, level: i32): usize {
-  const shift = pageShift + (LAST_LEVEL - level) * (pageShift - 3);
-  return childOf(pte) + (<usize>(ia >> (shift - 3)) & (((1 << (pageShift - 3)) - 1) << 3));
-}
-
-// @ts-ignore: decorator
-@inline function descend(slot: usize, startLevel: i32, ia: u64, pageShift: u32): usize {
-  let pte: u64;
-  if (startLevel < 1) {
-    if (startLevel < 0) {
-      pte = slots.read(slot);
-      foundLevel = -1;
-      if (!isTable(pte, -1)) return slot;
-      slot = below(pte, ia, pageShift, 0);
-    }
-    pte = slots.read(slot);
-    foundLevel = 0;
-    if (!isTable(pte, 0)) return slot;
-    slot = below(pte, ia, pageShift, 1);
+/** The same for every shape. */
+function findAnywhere(pgt: Pgt, ia: u64): Found {
+  const stride = pgt.pageShift - 3;
+  const mask = (<usize>1 << stride) - 1;
+  let level = pgt.startLevel;
+  let shift = pgt.rootShift;
+  let slot = pgt.root + (<usize>(ia >> shift) << 3);
+  while (true) {
+    const pte = slots.read(slot);
+    if (!isTable(pte, level)) return slot | (level & 7);
+    shift -= stride;
+    level++;
+    slot = childOf(pte) + ((<usize>(ia >> shift) & mask) << 3);
   }
-  if (startLevel < 2) {
-    pte = slots.read(slot);
-    foundLevel = 1;
-    if (!isTable(pte, 1)) return slot;
-    slot = below(pte, ia, pageShift, 2);
-  }
-  if (startLevel < 3) {
-    pte = slots.read(slot);
-    foundLevel = 2;
-    if (!isTable(pte, 2)) return slot;
-    slot = below(pte, ia, pageShift, 3);
-  }
-  foundLevel = 3;
-  return slot;
 }

@@ -48,6 +48,7 @@ export function destroy(pgt: Pgt): i32 {
   walk<FreeVisitor>(visitor, pgt, 0, <u64>1 << pgt.iaBits, LEAF | TABLE_POST);
   const root = pgt.root;
   pgt.root = 0;
+  pgt.limit = 0;
   if (pgt.kind == HYP) {
     putPage(pgt, root, true);
     return 0;

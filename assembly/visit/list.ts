@@ -6,7 +6,7 @@ import { argument, BATCH_RECORDS, RECORD_BYTES, scratch, setArgument, setResult,
 import { Pgt } from "../pgt";
 import * as pool from "../pool";
 import * as slots from "../slot";
-import { childOf, find, findInline, foundLevel, LEAF, SILENT, TABLE_POST, TABLE_PRE, walk, walkUnlinked, Walk } from "../walk";
+import { childOf, find, LEAF, levelOf, SILENT, slotOf, TABLE_POST, TABLE_PRE, walk, walkUnlinked, Walk } from "../walk";
 
 // What a listing wants.
 // @ts-ignore: decorator
@@ -189,22 +189,21 @@ export function generic(
 /** kvm_pgtable_get_leaf: entry and level of the leaf, valid or not, that decides `ia`. */
 export function getLeaf(pgt: Pgt, ia: u64): i32 {
   if (ia >> pgt.iaBits) return -ERANGE;
-  const slot = find(pgt, ia);
-  if (!slot) return -EINVAL;
-  setResult(0, slots.read(slot));
-  setResult(1, <u64>foundLevel);
+  const found = find(pgt, ia);
+  if (!found) return -EINVAL;
+  setResult(0, slots.read(slotOf(found)));
+  setResult(1, <u64>levelOf(found));
   return 0;
 }
 
 /** Output address of `ia`, or -1 where no valid leaf is. Neither permissions nor the access flag are looked at. */
 export function lookup(pgt: Pgt, ia: u64): f64 {
-  const slot = findInline(pgt, ia);
-  if (!slot) return -1;
-  const pte = slots.read(slot);
+  const found = find(pgt, ia);
+  if (!found) return -1;
+  const pte = slots.read(slotOf(found));
   if (!(pte & VALID)) return -1;
-  if (foundLevel == LAST_LEVEL && pgt.pageShift == 12 && !pgt.lpa2) {
-    return <f64><i64>((pte & TABLE_ADDRESS) | (ia & 0xfff)); // the commonest case, all constants
-  }
-  const inLeaf = (<u64>1 << levelShift(pgt.pageShift, foundLevel)) - 1;
+  const level = levelOf(found);
+  if (pgt.usual && level == LAST_LEVEL) return <f64><i64>((pte & TABLE_ADDRESS) | (ia & 0xfff));
+  const inLeaf = (<u64>1 << levelShift(pgt.pageShift, level)) - 1;
   return <f64><i64>((outputAddress(pte, pgt.pageShift, pgt.lpa2) & ~inLeaf) | (ia & inLeaf));
 }

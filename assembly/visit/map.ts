@@ -18,7 +18,7 @@ import { adjustReference, breakEntry, makeEntry } from "../replace";
 import { isSingle, mapSingle } from "../single";
 import * as slots from "../slot";
 import { takePage } from "../cache";
-import { childOf, FORCE_PAGES, HANDLED, LEAF, SHARED, SKIP_CMO, TABLE_POST, TABLE_PRE, walk, Walk } from "../walk";
+import { childOf, FORCE_PAGES, HANDLE_FAULT, HANDLED, LEAF, SHARED, SKIP_CMO, TABLE_POST, TABLE_PRE, walk, Walk } from "../walk";
 import { freeUnlinked } from "./free";
 
 /** An output address that no table can hold: the entry becomes an annotation instead of a leaf. */
@@ -177,7 +177,11 @@ export function map(pgt: Pgt, ia: u64, size: u64, pa: u64, prot: u64, flags: u32
   const attributes = stage2Attributes(pgt, prot);
   if (attributes == REFUSED) return -EINVAL;
   const refused = (flags & SHARED && pgt.has(NVHE)) || flags & TABLE_POST;
-  if (!refused && isSingle(pgt, size) && mapSingle(pgt, ia, pa, attributes) == 0) return 0;
+  if (!refused && isSingle(pgt, size)) {
+    const result = mapSingle(pgt, ia, pa, attributes);
+    if (result == 0) return 0;
+    if (result == -EAGAIN) return flags & HANDLE_FAULT ? result : 0;
+  }
   const visitor = changetype<MapVisitor>(scratch + S_VISITOR);
   visitor.pa = pa & ~((<u64>1 << pgt.pageShift) - 1);
   visitor.attributes = attributes;

@@ -1,5 +1,5 @@
 /** Attribute changes of leaves: write-protect, relax permissions, make young. Blocks change as a whole. */
-import { AF, isExecutable, isValid, outputAddress, PROT_R, PROT_W, PROT_X, S2AP_R, S2AP_W, SW, VALID, XN } from "../descriptor";
+import { AF, isExecutable, isValid, outputAddress, PROT_R, PROT_W, PROT_X, S2AP_W, SW } from "../descriptor";
 import { EAGAIN, EINVAL } from "../errno";
 import { LEVEL_UNKNOWN } from "../events";
 import { levelShift } from "../geometry";
@@ -72,10 +72,8 @@ export function writeProtect(pgt: Pgt, ia: u64, size: u64): i32 {
 /** kvm_pgtable_stage2_relax_perms: only ever adds permissions. */
 export function relaxPermissions(pgt: Pgt, ia: u64, prot: u64): i32 {
   if (prot & SW) return -EINVAL;
-  let set: u64 = 0;
-  if (prot & PROT_R) set |= S2AP_R;
-  if (prot & PROT_W) set |= S2AP_W;
-  const clear: u64 = prot & PROT_X ? XN : 0;
+  const set = (prot & PROT_R) << 4 | (prot & PROT_W) << 6; // to S2AP, as in stage2Attributes
+  const clear = (prot & PROT_X) << 54; // to XN
   if (isSingle(pgt, 1) && !pgt.has(NVHE) && changeSingle(pgt, ia, set, clear) == 0) return 0;
   const result = change(pgt, ia, 1, set, clear, SHARED | HANDLE_FAULT);
   if (result == 0 || result == -EAGAIN) {
