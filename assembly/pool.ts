@@ -136,8 +136,8 @@ function takeFrontier(order: u32): i32 {
     const unit = (frontier + units - 1) & ~(units - 1);
     if (!commit(unit + units)) return NONE;
     if (atomic.cmpxchg<u32>(header, frontier, unit + units, H_FRONTIER) == frontier) {
+      if (!load<u32>(header, H_GROWABLE)) clear(frontier, unit + units - frontier); // an embedder's region need not be zero
       pushRange(frontier, unit);
-      if (!load<u32>(header, H_GROWABLE)) clear(unit, units); // an embedder's region need not be zero
       return unit;
     } // lost: another thread moved the frontier, start from there
   }
