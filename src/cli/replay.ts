@@ -4,6 +4,7 @@ import { inputError } from "../input.ts";
 import { HistoryRecorder } from "../replay/history.ts";
 import { readTrace } from "../replay/read.ts";
 import { replayTrace } from "../replay/replay.ts";
+import type { ReplayResult } from "../replay/result.ts";
 import { progressBar } from "./progress.ts";
 import { describeResults } from "./replay_table.ts";
 import { type Run, renderReport } from "./report/report.ts";
@@ -24,8 +25,19 @@ export async function replayCommand(argv: readonly string[], io: Io): Promise<nu
   const results = runs.map(({ result }) => result);
   if (values.report !== undefined) writeReport(values.report, renderReport(runs));
   if (values.json) io.out(JSON.stringify(results, null, 2));
-  else io.out(describeResults(results));
+  else io.out([describeResults(results), "", ...closing(results, values.report)].join("\n"));
   return results.every(({ ok }) => ok) ? EXIT.HOLDS : EXIT.DIFFERS;
+}
+
+/** The verdict, and where to look further. */
+function closing(results: readonly ReplayResult[], report: string | undefined): string[] {
+  const calls = results.reduce((sum, result) => sum + result.calls, 0);
+  const bad = results.filter(({ ok }) => !ok).length;
+  const verdict =
+    bad === 0
+      ? `All ${calls.toLocaleString("en-US")} calls agree with what the hosts did.`
+      : `${bad} of ${results.length} traces differ from what the hosts did.`;
+  return report === undefined ? [verdict] : [verdict, `The report is in ${report}.`];
 }
 
 function checkLevel(level: string): void {
