@@ -2,7 +2,7 @@
  * A page table as text or JSON: neighbouring entries that look alike make one range, as kernels dump their tables.
  *
  *     stage 2: 40-bit input, 4K pages, start level 1, 5 table pages
- *     0x0040000000-0x0040200000     2M  L2  RWX  AF  normal     0x0800000000
+ *     0x0040000000-0x0040200000     2M  L2  rwx  af   normal     0x0800000000
  */
 import type { Entry } from "./decode.ts";
 import { Prot } from "./prot.ts";
@@ -92,15 +92,15 @@ function line(range: EntryRange, digits: number): string {
   if (range.kind === "locked") return `${head}  being changed`;
   if (range.kind === "annotation") return `${head}  owner ${range.owner}`;
   const prot = range.prot as number;
-  const flag = range.accessed ? "AF" : "  ";
+  const flag = range.accessed ? "af " : "old";
   const rest = range.contiguous ? "" : " ...";
   const text = `${head}  ${rights(prot)}  ${flag}  ${memoryType(prot)}`;
   return `${text}${software(prot)}  ${hex(range.pa as number, 10)}${rest}`;
 }
 
-/** `RWX`, with `-` for what is not allowed. */
+/** `rwx`, with `-` for what is not allowed. */
 export function rights(prot: number): string {
-  return (prot & Prot.R ? "R" : "-") + (prot & Prot.W ? "W" : "-") + (prot & Prot.X ? "X" : "-");
+  return (prot & Prot.R ? "r" : "-") + (prot & Prot.W ? "w" : "-") + (prot & Prot.X ? "x" : "-");
 }
 
 function memoryType(prot: number): string {

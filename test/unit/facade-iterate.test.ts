@@ -137,8 +137,8 @@ describe.each(MODES)("iteration (%s)", (mode) => {
     expect(table.dump()).toBe(
       [
         "stage 2: 40-bit input, 4K pages, start level 1, 5 table pages",
-        "0x0040000000-0x0040400000     4M  L2  RWX  AF  normal        SW1  0x0800000000",
-        "0x0080000000-0x0080001000     4K  L3  R--  AF  device         0x0000100000",
+        "0x0040000000-0x0040400000     4M  L2  rwx  af   normal        SW1  0x0800000000",
+        "0x0080000000-0x0080001000     4K  L3  r--  af   device         0x0000100000",
         "",
       ].join("\n"),
     );
