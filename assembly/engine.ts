@@ -10,7 +10,7 @@ import {
 } from "./layout";
 import { LAST_LEVEL } from "./descriptor";
 import { dsbIshst } from "./maintenance";
-import { HYP, LPA2, Pgt, releaseSlot, STAGE2, takeSlot } from "./pgt";
+import { HYP, Pgt, releaseSlot, STAGE2, takeSlot } from "./pgt";
 import * as pools from "./pool";
 import { rootBytes, startLevelOf, vtcr, wideAddresses } from "./vtcr";
 
@@ -87,10 +87,11 @@ function create(kind: u32, pageShift: u32, iaBits: u32, startLevel: i32, options
   pgt.rootShift = levelShift(pageShift, startLevel);
   pgt.iaBits = iaBits;
   pgt.events = mask;
-  pgt.usual = pageShift == 12 && startLevel == 1 && !(options & LPA2);
   pgt.paLimit = <u64>1 << (wideAddresses(pageShift, options) ? 52 : 48);
   return pgt;
 }
+
+function isUsual(pgt: Pgt): bool { return pgt.pageShift == 12 && pgt.startLevel == 1 && !pgt.lpa2; }
 
 function isGranule(pageShift: u32): bool { return pageShift == 12 || pageShift == 14 || pageShift == 16; }
 
@@ -140,6 +141,7 @@ function giveRoot(pgt: Pgt): bool {
   describe(pgt);
   if (pgt.root) {
     pgt.limit = <u64>1 << pgt.iaBits;
+    if (isUsual(pgt)) pgt.usualLimit = pgt.limit;
     pgt.tables = pgt.rootPages;
     return true;
   }

@@ -76,8 +76,8 @@ export class Pgt {
   tables: u32;
   /** First input address out of range; 0 without a root. */
   limit: u64;
-  /** KVM's usual shape: 4 KiB pages, start level 1, 48-bit descriptors. */
-  usual: u32;
+  /** The same for a table of KVM's usual shape (4 KiB pages, start level 1, 48-bit descriptors); else 0. */
+  usualLimit: u64;
   /** First output address that no entry can hold. */
   paLimit: u64;
   vtcr: u64;

@@ -245,8 +245,12 @@ export type Found = usize;
  */
 // @ts-ignore: decorator
 @inline export function find(pgt: Pgt, ia: u64): Found {
-  if (ia >= pgt.limit) return 0;
-  if (!pgt.usual) return findAnywhere(pgt, ia);
+  return ia < pgt.usualLimit ? findUsual(pgt, ia) : findAnywhere(pgt, ia);
+}
+
+/** The same for an `ia` below `usualLimit`. */
+// @ts-ignore: decorator
+@inline export function findUsual(pgt: Pgt, ia: u64): Found {
   let slot = pgt.root + (<usize>(ia >> 27) & ~7);
   let pte = slots.read(slot);
   if (!isTable(pte, 1)) return slot | 1;
@@ -256,8 +260,9 @@ export type Found = usize;
   return (childOf(pte) + (<usize>(ia >> 9) & 0xff8)) | 3;
 }
 
-/** The same for every shape. */
-function findAnywhere(pgt: Pgt, ia: u64): Found {
+/** The same for every shape and address. */
+export function findAnywhere(pgt: Pgt, ia: u64): Found {
+  if (ia >= pgt.limit) return 0;
   const stride = pgt.pageShift - 3;
   const mask = (<usize>1 << stride) - 1;
   let level = pgt.startLevel;

@@ -49,6 +49,7 @@ export function destroy(pgt: Pgt): i32 {
   const root = pgt.root;
   pgt.root = 0;
   pgt.limit = 0;
+  pgt.usualLimit = 0;
   if (pgt.kind == HYP) {
     putPage(pgt, root, true);
     return 0;

@@ -6,7 +6,7 @@ import { argument, BATCH_RECORDS, RECORD_BYTES, scratch, setArgument, setResult,
 import { Pgt } from "../pgt";
 import * as pool from "../pool";
 import * as slots from "../slot";
-import { childOf, find, LEAF, levelOf, SILENT, slotOf, TABLE_POST, TABLE_PRE, walk, walkUnlinked, Walk } from "../walk";
+import { childOf, find, findAnywhere, findUsual, LEAF, levelOf, SILENT, slotOf, TABLE_POST, TABLE_PRE, walk, walkUnlinked, Walk } from "../walk";
 
 // What a listing wants.
 // @ts-ignore: decorator
@@ -198,12 +198,19 @@ export function getLeaf(pgt: Pgt, ia: u64): i32 {
 
 /** Output address of `ia`, or -1 where no valid leaf is. Neither permissions nor the access flag are looked at. */
 export function lookup(pgt: Pgt, ia: u64): f64 {
-  const found = find(pgt, ia);
+  if (ia < pgt.usualLimit) {
+    const found = findUsual(pgt, ia);
+    const pte = slots.read(slotOf(found));
+    if (levelOf(found) == LAST_LEVEL && pte & VALID) return <f64><i64>((pte & TABLE_ADDRESS) | (ia & 0xfff));
+  }
+  return lookupAnywhere(pgt, ia);
+}
+
+function lookupAnywhere(pgt: Pgt, ia: u64): f64 {
+  const found = findAnywhere(pgt, ia);
   if (!found) return -1;
   const pte = slots.read(slotOf(found));
   if (!(pte & VALID)) return -1;
-  const level = levelOf(found);
-  if (pgt.usual && level == LAST_LEVEL) return <f64><i64>((pte & TABLE_ADDRESS) | (ia & 0xfff));
-  const inLeaf = (<u64>1 << levelShift(pgt.pageShift, level)) - 1;
+  const inLeaf = (<u64>1 << levelShift(pgt.pageShift, levelOf(found))) - 1;
   return <f64><i64>((outputAddress(pte, pgt.pageShift, pgt.lpa2) & ~inLeaf) | (ia & inLeaf));
 }
