@@ -27,7 +27,7 @@ import { AF, isCounted, LOCKED } from "./descriptor";
 // @ts-ignore: decorator
 @inline export function make(slot: usize, next: u64): void { atomic.store<u64>(slot, next); }
 
-/** Seed 000's fallback for cores without the atomic helper: an update that hardware makes meanwhile is lost. */
+/** The fallback for cores without the atomic helper: an update that hardware makes meanwhile is lost. */
 // @ts-ignore: decorator
 @inline export function storeNonAtomic(slot: usize, next: u64): void { store<u64>(slot, next); }
 

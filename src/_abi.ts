@@ -168,7 +168,7 @@ export interface Core {
   /** Bytes unmapped in r[0]; returns 0. */
   hyp_unmap_u64(pgt: number): number;
 
-  // ---- seed-era operations on the entry that decides `ia` (page or block) ---------------------------------
+  // ---- operations on the one entry that decides `ia` (page or block) ---------------------------------
   /** stage2_ptep_test_and_clear_young: 1 was young and is old now, 0 was not (no store), -ERANGE / -ENOENT: no valid leaf.
    *  `exclusive`: 1 = load-exclusive / store-exclusive loop instead of compare-exchange. */
   entry_test_and_clear_young(pgt: number, ia: number, exclusive: number): number;
@@ -229,7 +229,7 @@ export const EVENT = {
   FREE: 3, //             a PA
   ALLOC_EXACT: 4, //      a PA, n pages (root)
   FREE_EXACT: 5, //       a PA, n pages
-  UNLINK: 6, //           a PA of the detached table, level of the entry that pointed at it
+  UNLINK: 6, //           a PA of the detached table, level of the entry that pointed at it, b pointer of the page table
   GET: 7, //              a PA of the entry (or of the table page itself)
   PUT: 8, //              likewise
   TLBI_VMID: 16,
@@ -284,7 +284,7 @@ export const OPTION = {
   AC03: 4096, //           erratum: VTCR.HA stays off
   NO_HA: 8192, //          VTCR.HA off (no hardware access flag)
   KEEP_PERMISSIONS: 16384,
-  NON_ATOMIC: 32768, //    seed 000's fallback
+  NON_ATOMIC: 32768, //    load and store without compare-exchange
   PARITY: 65536, //        hyp: keep the reference library's leaked reference
   KEEP_UNLINKED: 131072, // map leaves detached tables to the caller (UNLINK event), who frees them with s2_free_unlinked
   PAGES_ONLY: 262144, //   no block mappings

@@ -47,7 +47,7 @@ export class MapVisitor extends Walk {
     const result = this.install(slot, old, level);
     if (result != 0) return result;
     const table = childOf(old);
-    if (this.pgt.logs(TABLES)) events.append(UNLINK, level, 0, 0, pool.physicalOf(table), 0, 0);
+    if (this.pgt.logs(TABLES)) events.append(UNLINK, level, 0, 0, pool.physicalOf(table), <u64>changetype<usize>(this.pgt), 0);
     if (!this.pgt.has(KEEP_UNLINKED)) freeUnlinked(this.pgt, table, level);
     return 0;
   }
