@@ -2,10 +2,10 @@
  * Memory caches (struct kvm_mmu_memory_cache): zeroed pages set aside, so that an operation that must not fail half
  * way for want of memory can be given what it may need before it starts. A cache belongs to one thread at a time.
  */
-import { ENOMEM } from "./errno";
+import { EINVAL, ENOMEM } from "./errno";
 import { TABLES } from "./events";
 import * as events from "./events";
-import { adoptPage, CACHE, Pgt, releaseSlot, takeSlot } from "./pgt";
+import { adoptPage, CACHE, dropPage, Pgt, releaseSlot, takeSlot } from "./pgt";
 import * as pool from "./pool";
 
 /** What an operation may use for new tables: nothing, the pool, or (any other value) a cache. */
@@ -31,12 +31,11 @@ export function create(pageShift: u32): usize {
 
 export function topUp(slot: usize, pages: u32): i32 {
   const cache = changetype<Cache>(slot);
+  if (cache.kind != CACHE) return -EINVAL;
   while (cache.count < pages) {
     const page = pool.allocate(cache.pageShift, 1);
     if (!page) return -ENOMEM;
-    pool.setNextPage(page, cache.first);
-    cache.first = page;
-    cache.count++;
+    push(cache, page);
   }
   return 0;
 }
@@ -50,6 +49,12 @@ export function available(source: usize): u32 {
   return source == UNLIMITED ? u32.MAX_VALUE : countOf(source);
 }
 
+function push(cache: Cache, page: usize): void {
+  pool.setNextPage(page, cache.first);
+  cache.first = page;
+  cache.count++;
+}
+
 function pop(cache: Cache): usize {
   const page = cache.first;
   if (page) {
@@ -59,16 +64,34 @@ function pop(cache: Cache): usize {
   return page;
 }
 
+// @ts-ignore: decorator
+@inline function popFor(pgt: Pgt, cache: Cache): usize { return cache.pageShift == pgt.pageShift ? pop(cache) : 0; }
+
+/** Drops a reference of a table page; the last one gives the page to a cache, or to the pool. */
+export function giveBack(pgt: Pgt, table: usize, sink: usize): void {
+  if (!dropPage(pgt, table)) return;
+  if (sink == UNLIMITED) {
+    pool.free(table, pgt.pageShift, 1);
+    return;
+  }
+  memory.fill(table, 0, <usize>1 << pgt.pageShift);
+  pool.setReferences(table, 1);
+  push(changetype<Cache>(sink), table);
+}
+
 export function destroy(slot: usize): void {
   const cache = changetype<Cache>(slot);
-  for (let page = pop(cache); page; page = pop(cache)) pool.free(page, cache.pageShift, 1);
+  for (let page = pop(cache); page; page = pop(cache)) pool.freeClean(page, cache.pageShift, 1);
   releaseSlot(slot);
 }
 
-/** A page for a new table of `pgt`, or 0: without a cache silently, from an empty one with a NOMEM event. */
+/**
+ * A page for a new table of `pgt`, or 0: without a cache silently, from an empty one with a NOMEM event. A cache of
+ * another page size has nothing for this table.
+ */
 export function takePage(pgt: Pgt, source: usize): usize {
   if (source == NONE) return 0;
-  const page = source == UNLIMITED ? pool.allocate(pgt.pageShift, 1) : pop(changetype<Cache>(source));
+  const page = source == UNLIMITED ? pool.allocate(pgt.pageShift, 1) : popFor(pgt, changetype<Cache>(source));
   if (page) adoptPage(pgt, page);
   else if (pgt.logs(TABLES)) events.append(events.NOMEM, 0, 0, 0, 0, 0, 0);
   return page;

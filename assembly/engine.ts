@@ -2,9 +2,9 @@
 import { EBUSY, EINVAL, EMFILE, ENOMEM, EPERM } from "./errno";
 import { ALLOC, ALLOC_EXACT, TABLES } from "./events";
 import * as events from "./events";
-import { levelShift, stage1Levels, stage2Possible } from "./geometry";
+import { levelShift, rootOrder, stage1Levels, stage2Possible } from "./geometry";
 import {
-  argument, enter, HEADER_BYTES, H_BUDGET, H_COMMITTED, H_EVENTS, H_GROWABLE, H_MAGIC, H_OBJECTS, H_PHYS, H_THREADS,
+  argument, enter, leave, HEADER_BYTES, H_BUDGET, H_COMMITTED, H_EVENTS, H_GROWABLE, H_MAGIC, H_OBJECTS, H_PHYS, H_THREADS,
   H_UNITS, H_VERSION, MAGIC, overhead, PHYS_ALIGN, REGION_ALIGN, ringCapacity, setResult, THREAD_BYTES,
   thread, T_STATE, UNIT_SHIFT, VERSION,
 } from "./layout";
@@ -15,6 +15,10 @@ import * as pools from "./pool";
 import { rootBytes, startLevelOf, vtcr, wideAddresses } from "./vtcr";
 
 // @ts-ignore: decorator
+@inline const MAX_ROOT_PAGES: u32 = 16;
+// @ts-ignore: decorator
+@inline const MAX_EVENTS: u32 = 1 << 26;
+// @ts-ignore: decorator
 @inline const TABLE_ADDRESS_LIMIT: u64 = <u64>1 << 48;
 
 /** Lays out a region; whatever an embedder's memory held there is overwritten. Attach follows. */
@@ -24,7 +28,7 @@ export function initialise(
   const before = overhead(units, threads, objectCount, eventCount);
   const whole = before + (<u64>units << UNIT_SHIFT);
   if (<u64>base & (REGION_ALIGN - 1) || !base || bytes & (REGION_ALIGN - 1) || phys & (PHYS_ALIGN - 1)) return -EINVAL;
-  if (!units || !threads || !objectCount || <u64>base + whole >= <u64>1 << 32) return -EINVAL;
+  if (!units || !threads || !objectCount || eventCount > MAX_EVENTS || <u64>base + whole >= <u64>1 << 32) return -EINVAL;
   if (phys + (<u64>units << UNIT_SHIFT) > TABLE_ADDRESS_LIMIT) return -EINVAL;
   if (bytes < before || (!growable && bytes < whole)) return -ENOMEM;
   const present = <u64><u32>memory.size() << 16;
@@ -55,17 +59,23 @@ export function versionAt(base: usize): u32 { return isRegion(base) ? load<u32>(
 export function attach(base: usize): i32 {
   if (!isRegion(base)) return -EINVAL;
   if (versionAt(base) != VERSION) return -EPERM;
+  detach();
   const threads = load<u32>(base, H_THREADS);
   for (let slot: usize = 0; slot < threads; slot++) {
     const state = base + HEADER_BYTES + slot * THREAD_BYTES + T_STATE;
     if (atomic.cmpxchg<u32>(state, 0, 1) != 0) continue; // lost: another thread has this slot
+    memory.fill(state + 4, 0, THREAD_BYTES - 4); // nothing of its last owner
     enter(base, slot);
     return <i32>slot;
   }
   return -EBUSY;
 }
 
-export function detach(): void { atomic.store<u32>(thread, 0, T_STATE); }
+/** Gives the slot back, once: a second call must not free it for whoever has it by then. */
+export function detach(): void {
+  if (thread) atomic.store<u32>(thread, 0, T_STATE);
+  leave();
+}
 
 // ---- page tables -----------------------------------------------------------------------------------------------
 
@@ -127,7 +137,8 @@ export function createShaped(
   kind: u32, pageShift: u32, iaBits: u32, startLevel: i32, options: u32, rootPages: u32,
 ): i32 {
   if ((kind != STAGE2 && kind != HYP) || !isGranule(pageShift) || iaBits > 52) return -EINVAL;
-  if (startLevel < -1 || startLevel > LAST_LEVEL || !rootPages || rootPages > 16 || rootPages & (rootPages - 1)) return -EINVAL;
+  if (startLevel < -1 || startLevel > LAST_LEVEL || rootPages > (kind == HYP ? 1 : MAX_ROOT_PAGES)) return -EINVAL;
+  if (<u32>1 << rootOrder(pageShift, iaBits, startLevel) != rootPages) return -EINVAL;
   const pgt = create(kind, pageShift, iaBits, startLevel, options, 0);
   if (!pgt) return -EMFILE;
   pgt.vtcr = argument(0);

@@ -7,57 +7,48 @@ import { ENOENT, ERANGE } from "./errno";
 import { loadExclusive, storeExclusive } from "./monitor";
 import { NON_ATOMIC, Pgt } from "./pgt";
 import * as slots from "./slot";
-import { find, slotOf } from "./walk";
+import { Found, look, seen, slotOf } from "./walk";
 
-/** The entry that decides `ia`, or -errno (as a pointer). */
-function leafOf(pgt: Pgt, ia: u64): usize {
+/** A valid leaf for `ia`, its value in `seen`; or -errno (as a pointer). */
+function leafOf(pgt: Pgt, ia: u64): Found {
   if (ia >> pgt.iaBits) return -ERANGE;
-  const slot = slotOf(find(pgt, ia));
-  return slot && isValid(slots.read(slot)) ? slot : <usize>-ENOENT;
+  const found = look(pgt, ia);
+  return found && isValid(seen) ? found : <Found>-ENOENT;
 }
 
 // @ts-ignore: decorator
-@inline function failed(slot: usize): bool { return slot >= <usize>-4095; }
+@inline function failed(found: Found): bool { return found >= <Found>-4095; }
 
-/** One atomic replacement of `old`. False: the entry changed meanwhile, look again. */
-function replace(pgt: Pgt, slot: usize, old: u64, next: u64, exclusive: bool): bool {
-  if (pgt.has(NON_ATOMIC)) {
-    slots.storeNonAtomic(slot, next);
-    return true;
-  }
-  return exclusive ? storeExclusive(slot, next) : slots.compareExchange(slot, old, next) == old;
+/** One atomic replacement of what was seen. False: the entry changed since, look again. */
+function replaceSeen(pgt: Pgt, found: Found, next: u64, exclusive: bool): bool {
+  const slot = slotOf(found);
+  if (!exclusive) return slots.update(slot, seen, next, pgt.has(NON_ATOMIC)) == seen;
+  return loadExclusive(slot) == seen && storeExclusive(slot, next);
 }
-
-// @ts-ignore: decorator
-@inline function look(slot: usize, exclusive: bool): u64 { return exclusive ? loadExclusive(slot) : slots.read(slot); }
 
 /** stage2_ptep_test_and_clear_young: 1 if the flag was set and this call cleared it, else 0 without a store. */
 export function testAndClearYoung(pgt: Pgt, ia: u64, exclusive: bool): i32 {
-  const slot = leafOf(pgt, ia);
-  if (failed(slot)) return <i32>slot;
   while (true) {
-    const old = look(slot, exclusive);
-    if (!isValid(old) || !(old & AF)) return 0;
-    if (replace(pgt, slot, old, old & ~AF, exclusive)) return 1;
+    const found = leafOf(pgt, ia);
+    if (failed(found)) return <i32>found;
+    if (!(seen & AF)) return 0;
+    if (replaceSeen(pgt, found, seen & ~AF, exclusive)) return 1;
   }
 }
 
 /** kvm_set_s2pte_readonly: S2AP becomes R, whatever else changes meanwhile stays. */
 export function setReadonly(pgt: Pgt, ia: u64, exclusive: bool): i32 {
-  const slot = leafOf(pgt, ia);
-  if (failed(slot)) return <i32>slot;
   while (true) {
-    const old = look(slot, exclusive);
-    if (!isValid(old)) return -ENOENT; // software took the entry away: its marker must not become a permission
-    if (replace(pgt, slot, old, (old & ~S2AP) | S2AP_R, exclusive)) return 0;
+    const found = leafOf(pgt, ia); // -ENOENT also once software has taken the entry away
+    if (failed(found)) return <i32>found;
+    if (replaceSeen(pgt, found, (seen & ~S2AP) | S2AP_R, exclusive)) return 0;
   }
 }
 
 /** kvm_s2pte_readonly. */
 export function isReadonly(pgt: Pgt, ia: u64): i32 {
-  const slot = leafOf(pgt, ia);
-  if (failed(slot)) return <i32>slot;
-  return <i32>((slots.read(slot) & S2AP) == S2AP_R);
+  const found = leafOf(pgt, ia);
+  return failed(found) ? <i32>found : <i32>((seen & S2AP) == S2AP_R);
 }
 
 /** kvm_s2pte_mkwrite: on a value, never on a table. */

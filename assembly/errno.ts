@@ -5,8 +5,6 @@
 // @ts-ignore: decorator
 @inline export const ENOENT: i32 = 2;
 // @ts-ignore: decorator
-@inline export const E2BIG: i32 = 7;
-// @ts-ignore: decorator
 @inline export const EAGAIN: i32 = 11;
 // @ts-ignore: decorator
 @inline export const ENOMEM: i32 = 12;

@@ -83,27 +83,47 @@ import { header, ring, H_EVENTS, H_EVENT_HEAD, H_EVENT_LOST, H_EVENT_TAIL, RECOR
 // @ts-ignore: decorator
 @inline export const LEVEL_UNKNOWN: i32 = 127;
 
-export function append(kind: u32, level: i32, aux: u32, n: u32, a: u64, b: u64, c: u64): void {
+/** False: the ring is full, and the event is counted as lost. */
+export function append(kind: u32, level: i32, aux: u32, n: u32, a: u64, b: u64, c: u64): bool {
   const capacity = load<u32>(header, H_EVENTS);
-  let head = atomic.load<u32>(header, H_EVENT_HEAD);
-  while (true) {
-    if (head - atomic.load<u32>(header, H_EVENT_TAIL) >= capacity) {
-      atomic.add<u32>(header, 1, H_EVENT_LOST);
-      return;
-    }
-    const found = atomic.cmpxchg<u32>(header, head, head + 1, H_EVENT_HEAD);
-    if (found == head) break;
-    head = found; // lost: another thread took this record, reserve the next
-  }
-  const record = ring + <usize>(head & (capacity - 1)) * RECORD_BYTES;
+  const number = reserve(capacity);
+  if (number < 0) return false;
+  const record = recordAt(<u32>number, capacity);
   store<u64>(record, a, 8);
   store<u64>(record, b, 16);
   store<u64>(record, c, 24);
   atomic.store<u64>(record, <u64>kind | <u64>(level & 0xff) << 8 | <u64>(aux & 0xffff) << 16 | <u64>n << 32);
+  return true;
 }
 
+// @ts-ignore: decorator
+@inline function recordAt(number: u32, capacity: u32): usize {
+  return ring + <usize>(number & (capacity - 1)) * RECORD_BYTES;
+}
+
+/** Number of a record that is now this thread's to fill, or -1. The tail is read first: it never passes the head. */
+function reserve(capacity: u32): i64 {
+  while (true) {
+    const from = tail();
+    const head = atomic.load<u32>(header, H_EVENT_HEAD);
+    if (head - from >= capacity) {
+      if (tail() != from) continue; // a reader made room meanwhile
+      atomic.add<u32>(header, 1, H_EVENT_LOST);
+      return -1;
+    }
+    if (atomic.cmpxchg<u32>(header, head, head + 1, H_EVENT_HEAD) == head) return head;
+    // lost: another thread took this record, reserve the next
+  }
+}
+
+/** Records that are complete, from the tail on. */
 export function count(): u32 {
-  return atomic.load<u32>(header, H_EVENT_HEAD) - atomic.load<u32>(header, H_EVENT_TAIL);
+  const capacity = load<u32>(header, H_EVENTS);
+  const from = tail();
+  const reserved = atomic.load<u32>(header, H_EVENT_HEAD) - from;
+  let complete: u32 = 0;
+  while (complete < reserved && <u32>atomic.load<u64>(recordAt(from + complete, capacity)) != 0) complete++;
+  return complete;
 }
 
 export function tail(): u32 { return atomic.load<u32>(header, H_EVENT_TAIL); }
@@ -113,7 +133,7 @@ export function consume(records: u32): void {
   const from = tail();
   const taken = min(records, count());
   for (let i: u32 = 0; i < taken; i++) {
-    atomic.store<u64>(ring + <usize>((from + i) & (capacity - 1)) * RECORD_BYTES, 0);
+    atomic.store<u64>(recordAt(from + i, capacity), 0);
   }
   atomic.store<u32>(header, from + taken, H_EVENT_TAIL);
 }

@@ -21,7 +21,7 @@ import { LAST_LEVEL } from "./descriptor";
 /** Whether a leaf may stand at `level` (KVM uses no level-0 blocks). */
 // @ts-ignore: decorator
 @inline export function leafLevel(pageShift: u32, level: i32): bool {
-  return level == 3 || level == 2 || (level == 1 && pageShift == 12);
+  return level == LAST_LEVEL || level == 2 || (level == 1 && pageShift == 12);
 }
 
 /** Stage-2 levels: one less than stage 1 would need, as up to 16 tables are concatenated at the root. */

@@ -121,6 +121,9 @@ export let pool: usize = 0;
 /** pointer - physical address of every table page, modulo 2^64. */
 export let delta: u64 = 0;
 
+/** Forgets the thread slot: what is left of this instance can neither free nor use it. */
+export function leave(): void { thread = 0; }
+
 /** Ring capacities are powers of two. */
 export function ringCapacity(events: u32): u32 {
   return events <= 16 ? 16 : 1 << (32 - clz<u32>(events - 1));

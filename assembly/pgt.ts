@@ -135,13 +135,17 @@ export function getPage(pgt: Pgt, slot: usize): void {
   if (pgt.logs(REFERENCES)) events.append(events.GET, 0, 0, 0, pool.physicalOf(slot), 0, 0);
 }
 
-/** One reference less; the last one frees the page. `dirty`: entries may remain in it. */
-export function putPage(pgt: Pgt, slot: usize, dirty: bool): void {
+/** One reference less. True: it was the last one, and the page is the caller's to pass on. */
+export function dropPage(pgt: Pgt, slot: usize): bool {
   if (pgt.logs(REFERENCES)) events.append(events.PUT, 0, 0, 0, pool.physicalOf(slot), 0, 0);
   const page = pool.pageOf(slot, pgt.pageShift);
-  if (pool.dropReferences(page, 1) != 0) return;
+  if (pool.dropReferences(page, 1) != 0) return false;
   if (pgt.logs(TABLES)) events.append(events.FREE, 0, 0, 0, pool.physicalOf(page), 0, 0);
   atomic.sub<u32>(changetype<usize>(pgt), 1, offsetof<Pgt>("tables"));
-  if (dirty) pool.freeDirty(page, pgt.pageShift, 1);
-  else pool.free(page, pgt.pageShift, 1);
+  return true;
+}
+
+/** One reference less; the last one frees the page, which may still hold entries (a marker at least). */
+export function putPage(pgt: Pgt, slot: usize): void {
+  if (dropPage(pgt, slot)) pool.free(pool.pageOf(slot, pgt.pageShift), pgt.pageShift, 1);
 }

@@ -1,8 +1,7 @@
 /**
  * Table pages: allocation, reference counts, budget.
  *
- * Free pages are always zero, so a page is ready when it is handed out: unmap frees tables that it has emptied, and
- * whoever frees a page with entries in it clears it (`freeDirty`). One free list an order (4 KiB << order), each a
+ * Free pages are always zero: they are cleared when they are given back, and ready when they are handed out. One free list an order (4 KiB << order), each a
  * stack whose head carries a tag that every push and pop advances: a head that was popped and pushed back meanwhile
  * does not compare equal (no ABA). Links live in the metadata, never in the pages. Memory that was never used is
  * taken at the frontier, which grows the memory; only when that ends are larger pages split and free ones merged.
@@ -111,15 +110,19 @@ function commit(end: u32): bool {
   let committed = atomic.load<u32>(header, H_COMMITTED);
   while (committed < end) {
     if (!load<u32>(header, H_GROWABLE)) return false;
-    const wanted = min(limit, (end + GROW_UNITS - 1) & ~(GROW_UNITS - 1));
-    if (!growTo(<u64>pool + (<u64>wanted << UNIT_SHIFT))) return false;
+    let wanted = min(limit, (end + GROW_UNITS - 1) & ~(GROW_UNITS - 1));
+    if (!growTo(wanted)) {
+      wanted = end; // the host refuses a whole step; what is needed may still fit
+      if (!growTo(wanted)) return false;
+    }
     const found = atomic.cmpxchg<u32>(header, committed, wanted, H_COMMITTED);
     committed = found == committed ? wanted : found; // lost: another thread grew it too, perhaps further
   }
   return true;
 }
 
-function growTo(bytes: u64): bool {
+function growTo(units: u32): bool {
+  const bytes = <u64>pool + (<u64>units << UNIT_SHIFT);
   const wasmPages = <u32>((bytes + 0xffff) >> 16);
   while (true) {
     const present = <u32>memory.size();
@@ -186,13 +189,17 @@ function awaitCoalesce(): void {
   for (let spins = 0; spins < MAX_SPINS && atomic.load<u32>(header, H_COALESCE); spins++);
 }
 
+/** Adds only what fits: another thread never sees units that will be taken back. */
 function charge(units: u32): bool {
-  const used = atomic.add<u32>(header, units, H_USED) + units;
-  if (used > load<u32>(header, H_BUDGET)) {
-    atomic.sub<u32>(header, units, H_USED);
-    return false;
+  let used = atomic.load<u32>(header, H_USED);
+  while (true) {
+    if (used + units > load<u32>(header, H_BUDGET)) return false;
+    const found = atomic.cmpxchg<u32>(header, used, used + units, H_USED);
+    if (found == used) break;
+    used = found; // lost: another thread charged or returned some
   }
-  if (used > load<u32>(header, H_PEAK)) store<u32>(header, used, H_PEAK); // a statistic: a lost race costs a few units
+  // A statistic: a lost race costs a few units.
+  if (used + units > load<u32>(header, H_PEAK)) store<u32>(header, used + units, H_PEAK);
   return true;
 }
 
@@ -219,18 +226,18 @@ export function allocate(pageShift: u32, pages: u32): usize {
   return page;
 }
 
-/** Takes back pages that are all zero. */
+/** Takes back pages, whatever they hold. */
 export function free(page: usize, pageShift: u32, pages: u32): void {
+  memory.fill(page, 0, <usize>pages << pageShift);
+  freeClean(page, pageShift, pages);
+}
+
+/** Takes back pages that were never written. */
+export function freeClean(page: usize, pageShift: u32, pages: u32): void {
   const order = pageShift - UNIT_SHIFT + ctz(pages);
   for (let i: u32 = 0; i < pages; i++) setReferences(page + (<usize>i << pageShift), 0);
   push(order, <i32>((page - pool) >> UNIT_SHIFT));
   atomic.sub<u32>(header, 1 << order, H_USED);
-}
-
-/** Takes back pages that may still hold entries. */
-export function freeDirty(page: usize, pageShift: u32, pages: u32): void {
-  memory.fill(page, 0, <usize>pages << pageShift);
-  free(page, pageShift, pages);
 }
 
 /** The table page that holds this entry. */

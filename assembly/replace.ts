@@ -33,7 +33,7 @@ export function breakEntry(walk: Walk, slot: usize, old: u64, level: i32): bool 
       tlbiIpa(pgt, walk.addr, level);
     }
   }
-  if (isCounted(old)) putPage(pgt, slot, false);
+  if (isCounted(old)) putPage(pgt, slot);
   return true;
 }
 
@@ -48,7 +48,7 @@ export function makeEntry(walk: Walk, slot: usize, next: u64, level: i32): void 
 export function adjustReference(walk: Walk, slot: usize, old: u64, next: u64): void {
   if (isCounted(old) == isCounted(next)) return;
   if (isCounted(next)) getPage(walk.pgt, slot);
-  else putPage(walk.pgt, slot, false);
+  else putPage(walk.pgt, slot);
 }
 
 /**

@@ -13,11 +13,7 @@ import * as slots from "./slot";
 @inline function clearBit(slot: usize, bit: u64, plain: bool): bool {
   let old = slots.read(slot);
   while ((old & (VALID | bit)) == (VALID | bit)) {
-    if (plain) {
-      slots.storeNonAtomic(slot, old & ~bit);
-      return true;
-    }
-    const found = slots.compareExchange(slot, old, old & ~bit);
+    const found = slots.update(slot, old, old & ~bit, plain);
     if (found == old) return true;
     old = found; // lost to hardware or another thread: decide anew on what is there now
   }

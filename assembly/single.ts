@@ -2,7 +2,7 @@
  * One page, nobody watching the steps, every table on the way in place: the commonest calls without a walk. Each does
  * what the walk would have done, or nothing at all; then it answers NOT_MINE and the walk decides, lost races included.
  */
-import { addressField, isValid, LAST_LEVEL, leafEntry, PERMISSIONS } from "./descriptor";
+import { addressField, isTable, isValid, LAST_LEVEL, leafEntry, PERMISSIONS } from "./descriptor";
 import { EAGAIN } from "./errno";
 import { Pgt, NON_ATOMIC } from "./pgt";
 import * as pool from "./pool";
@@ -35,10 +35,11 @@ export function mapSingle(pgt: Pgt, ia: u64, pa: u64, attributes: u64): i32 {
 
 /** Sets and clears bits of a valid leaf; `before` is what it was. */
 export function changeSingle(pgt: Pgt, ia: u64, set: u64, clear: u64): i32 {
-  const slot = slotOf(find(pgt, ia));
-  if (!slot) return NOT_MINE;
+  const found = find(pgt, ia);
+  if (!found) return NOT_MINE;
+  const slot = slotOf(found);
   const old = slots.read(slot);
-  if (!isValid(old)) return NOT_MINE;
+  if (!isValid(old) || isTable(old, levelOf(found))) return NOT_MINE; // a shared walk may just have put a table here
   const next = (old & ~clear) | set;
   if (next != old && slots.compareExchange(slot, old, next) != old) return NOT_MINE; // lost: the walk looks again
   before = old;

@@ -1,9 +1,9 @@
 /**
  * The only code that reads or writes a live descriptor. Every update is one atomic step, also under the exclusive
  * lock, because hardware may set the access flag (or dirty state) at any instant; the one named exception is
- * `storeNonAtomic`. Tables that nobody can see yet are filled with plain vector stores and then published by `make`.
+ * plain `update`. Tables that nobody can see yet are filled with plain vector stores and then published by `make`.
  */
-import { AF, isCounted, LOCKED } from "./descriptor";
+import { isCounted, LOCKED } from "./descriptor";
 
 // @ts-ignore: decorator
 @inline export function read(slot: usize): u64 { return atomic.load<u64>(slot); }
@@ -27,9 +27,16 @@ import { AF, isCounted, LOCKED } from "./descriptor";
 // @ts-ignore: decorator
 @inline export function make(slot: usize, next: u64): void { atomic.store<u64>(slot, next); }
 
-/** The fallback for cores without the atomic helper: an update that hardware makes meanwhile is lost. */
+/**
+ * `compareExchange`, or with `plain` the fallback of cores without an atomic helper: a store that always succeeds, so
+ * that an update which hardware made meanwhile is lost. The one exception to the rule above.
+ */
 // @ts-ignore: decorator
-@inline export function storeNonAtomic(slot: usize, next: u64): void { store<u64>(slot, next); }
+@inline export function update(slot: usize, old: u64, next: u64, plain: bool): u64 {
+  if (!plain) return compareExchange(slot, old, next);
+  store<u64>(slot, next);
+  return old;
+}
 
 /**
  * Which of the 8 entries from `slot` (64-byte aligned) have `want` in the bits of `mask`: bit n for entry n.
@@ -72,13 +79,4 @@ export function countReferences(slot: usize, stop: usize): u32 {
     if (isCounted(read(slot))) counted++;
   }
   return counted;
-}
-
-/**
- * What the walker in silicon does with VTCR_EL2.HA = 1: one attempt against the descriptor that the walk used.
- * False: the entry is no longer `walked` (broken, another address, a table), and the caller walks again (H-7.20).
- */
-// @ts-ignore: decorator
-@inline export function markYoungByHardware(slot: usize, walked: u64): bool {
-  return compareExchange(slot, walked, walked | AF) == walked;
 }

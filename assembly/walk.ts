@@ -36,6 +36,9 @@ import * as slots from "./slot";
 @inline export const SKIP_BBM_TLBI: u32 = 32;
 // @ts-ignore: decorator
 @inline export const SKIP_CMO: u32 = 64;
+/** What a caller of map may say; the rest is the core's own. */
+// @ts-ignore: decorator
+@inline export const CALLER_FLAGS: u32 = 127;
 /** Not a flag of the walk: the page-only hook's answer for one map. */
 // @ts-ignore: decorator
 @inline export const FORCE_PAGES: u32 = 128;
@@ -71,8 +74,7 @@ export class Walk {
   /** The one store of attribute changes: compare-exchange against the snapshot, logged if it worked. */
   // @ts-ignore: decorator
   @inline exchange(slot: usize, old: u64, next: u64, level: i32): bool {
-    if (this.pgt.has(NON_ATOMIC)) slots.storeNonAtomic(slot, next);
-    else if (slots.compareExchange(slot, old, next) != old) return false;
+    if (slots.update(slot, old, next, this.pgt.has(NON_ATOMIC)) != old) return false;
     this.wrote(slot, next, level);
     return true;
   }
@@ -260,7 +262,23 @@ export type Found = usize;
   return (childOf(pte) + (<usize>(ia >> 9) & 0xff8)) | 3;
 }
 
-/** The same for every shape and address. */
+/**
+ * `find` with the value of the entry, in `seen`. Between the descent and the read a shared walk may have put a table
+ * there: then it goes down again, so that what is seen is never a table.
+ */
+export function look(pgt: Pgt, ia: u64): Found {
+  while (true) {
+    const found = find(pgt, ia);
+    if (!found) return 0;
+    seen = slots.read(slotOf(found));
+    if (!isTable(seen, levelOf(found))) return found;
+  }
+}
+
+/** The entry that the last `look` of this thread found. */
+export let seen: u64 = 0;
+
+/** The same as `find` for every shape and address. */
 export function findAnywhere(pgt: Pgt, ia: u64): Found {
   if (ia >= pgt.limit) return 0;
   const stride = pgt.pageShift - 3;

@@ -1,4 +1,5 @@
 /** Taking whole trees down: destroy, and the freeing of unlinked tables. */
+import { giveBack, UNLIMITED } from "../cache";
 import { isCounted } from "../descriptor";
 import { FREE_EXACT, TABLES } from "../events";
 import * as events from "../events";
@@ -11,6 +12,9 @@ import { childOf, LEAF, TABLE_POST, walk, walkUnlinked, Walk } from "../walk";
 @unmanaged
 @final
 class FreeVisitor extends Walk {
+  /** Where the pages go: a cache, or the pool. */
+  sink: usize;
+
   // @ts-ignore: decorator
   @inline get runs(): bool { return true; }
 
@@ -23,35 +27,42 @@ class FreeVisitor extends Walk {
   pre(slot: usize, old: u64, level: i32): i32 { return 0; }
 
   leaf(slot: usize, old: u64, level: i32): i32 {
-    if (isCounted(old)) putPage(this.pgt, slot, true);
+    if (isCounted(old)) putPage(this.pgt, slot);
     return 0;
   }
 
   post(slot: usize, old: u64, level: i32): i32 {
-    putPage(this.pgt, slot, true);
-    putPage(this.pgt, childOf(old), true);
+    putPage(this.pgt, slot);
+    giveBack(this.pgt, childOf(old), this.sink);
     return 0;
   }
 }
 
 /** kvm_pgtable_stage2_free_unlinked: the table that an entry of `level` pointed at, and all below it. */
 export function freeUnlinked(pgt: Pgt, table: usize, level: i32): void {
+  takeBack(pgt, table, level, UNLIMITED);
+}
+
+/** The same, with the pages going back to the cache that they came from. */
+export function takeBack(pgt: Pgt, table: usize, level: i32, sink: usize): void {
   const visitor = changetype<FreeVisitor>(scratch + S_REAPER);
+  visitor.sink = sink;
   walkUnlinked<FreeVisitor>(visitor, pgt, table, level + 1, 0, LEAF | TABLE_POST);
-  putPage(pgt, table, true);
+  giveBack(pgt, table, sink);
 }
 
 /** kvm_pgtable_stage2_destroy and _hyp_destroy. Stage 2: sum of (count - 1) over the root pages as they are released. */
 export function destroy(pgt: Pgt): i32 {
   if (!pgt.root) return 0;
   const visitor = changetype<FreeVisitor>(scratch + S_REAPER);
+  visitor.sink = UNLIMITED;
   walk<FreeVisitor>(visitor, pgt, 0, <u64>1 << pgt.iaBits, LEAF | TABLE_POST);
   const root = pgt.root;
   pgt.root = 0;
   pgt.limit = 0;
   pgt.usualLimit = 0;
   if (pgt.kind == HYP) {
-    putPage(pgt, root, true);
+    putPage(pgt, root);
     return 0;
   }
   let extra: i32 = 0;
@@ -60,6 +71,6 @@ export function destroy(pgt: Pgt): i32 {
   }
   if (pgt.logs(TABLES)) events.append(FREE_EXACT, 0, 0, pgt.rootPages, pool.physicalOf(root), 0, 0);
   atomic.sub<u32>(changetype<usize>(pgt), pgt.rootPages, offsetof<Pgt>("tables"));
-  pool.freeDirty(root, pgt.pageShift, pgt.rootPages);
+  pool.free(root, pgt.pageShift, pgt.rootPages);
   return extra;
 }

@@ -45,7 +45,7 @@ class HypMapVisitor extends Walk {
     const pa = this.pa + (this.addr - this.start);
     const size = <u64>1 << levelShift(this.pageShift, level);
     if (!leafLevel(this.pageShift, level) || this.end - this.addr < size) return false;
-    if ((this.addr | pa) & (size - 1)) return false;
+    if (this.addr & (size - 1) || (pa < this.pgt.paLimit && pa & (size - 1))) return false;
     const next = leafEntry(addressField(pa, this.pageShift, this.pgt.lpa2), this.attributes, level);
     if (old == next) return true;
     if (!isValid(old)) getPage(this.pgt, slot);
@@ -105,14 +105,14 @@ class HypUnmapVisitor extends Walk {
     dsbIshst(pgt);
     tlbiVa(pgt, this.addr, LEVEL_UNKNOWN);
     this.complete(slot);
-    putPage(pgt, table, false);
+    putPage(pgt, table);
     return 0;
   }
 
   private complete(slot: usize): void {
     dsbIsh(this.pgt);
     isb(this.pgt);
-    putPage(this.pgt, slot, false);
+    putPage(this.pgt, slot);
   }
 }
 

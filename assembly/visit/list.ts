@@ -6,7 +6,7 @@ import { argument, BATCH_RECORDS, RECORD_BYTES, scratch, setArgument, setResult,
 import { Pgt } from "../pgt";
 import * as pool from "../pool";
 import * as slots from "../slot";
-import { childOf, find, findAnywhere, findUsual, LEAF, levelOf, SILENT, slotOf, TABLE_POST, TABLE_PRE, walk, walkUnlinked, Walk } from "../walk";
+import { childOf, findUsual, LEAF, levelOf, look, seen, SILENT, slotOf, TABLE_POST, TABLE_PRE, walk, walkUnlinked, Walk } from "../walk";
 
 // What a listing wants.
 // @ts-ignore: decorator
@@ -131,7 +131,8 @@ export function list(pgt: Pgt, want: u32): i32 {
   const visitor = prepare(want);
   const end = argument(1);
   if (visitor.from >= end) return 0;
-  const result = walk<ListVisitor>(visitor, pgt, visitor.from, end - visitor.from, LEAF | TABLE_PRE | SILENT);
+  const start = visitor.from & ~((<u64>1 << pgt.pageShift) - 1);
+  const result = walk<ListVisitor>(visitor, pgt, start, end - start, LEAF | TABLE_PRE | SILENT);
   return finish(visitor, result, end);
 }
 
@@ -189,9 +190,9 @@ export function generic(
 /** kvm_pgtable_get_leaf: entry and level of the leaf, valid or not, that decides `ia`. */
 export function getLeaf(pgt: Pgt, ia: u64): i32 {
   if (ia >> pgt.iaBits) return -ERANGE;
-  const found = find(pgt, ia);
+  const found = look(pgt, ia);
   if (!found) return -EINVAL;
-  setResult(0, slots.read(slotOf(found)));
+  setResult(0, seen);
   setResult(1, <u64>levelOf(found));
   return 0;
 }
@@ -207,10 +208,8 @@ export function lookup(pgt: Pgt, ia: u64): f64 {
 }
 
 function lookupAnywhere(pgt: Pgt, ia: u64): f64 {
-  const found = findAnywhere(pgt, ia);
-  if (!found) return -1;
-  const pte = slots.read(slotOf(found));
-  if (!(pte & VALID)) return -1;
+  const found = look(pgt, ia);
+  if (!found || !(seen & VALID)) return -1;
   const inLeaf = (<u64>1 << levelShift(pgt.pageShift, levelOf(found))) - 1;
-  return <f64><i64>((outputAddress(pte, pgt.pageShift, pgt.lpa2) & ~inLeaf) | (ia & inLeaf));
+  return <f64><i64>((outputAddress(seen, pgt.pageShift, pgt.lpa2) & ~inLeaf) | (ia & inLeaf));
 }

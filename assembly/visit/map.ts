@@ -18,7 +18,7 @@ import { adjustReference, breakEntry, makeEntry } from "../replace";
 import { isSingle, mapSingle } from "../single";
 import * as slots from "../slot";
 import { takePage } from "../cache";
-import { childOf, FORCE_PAGES, HANDLE_FAULT, HANDLED, LEAF, SHARED, SKIP_CMO, TABLE_POST, TABLE_PRE, walk, Walk } from "../walk";
+import { CALLER_FLAGS, childOf, FORCE_PAGES, HANDLE_FAULT, HANDLED, LEAF, SHARED, SKIP_CMO, TABLE_POST, TABLE_PRE, walk, Walk } from "../walk";
 import { freeUnlinked } from "./free";
 
 /** An output address that no table can hold: the entry becomes an annotation instead of a leaf. */
@@ -47,9 +47,16 @@ export class MapVisitor extends Walk {
     const result = this.install(slot, old, level);
     if (result != 0) return result;
     const table = childOf(old);
-    if (this.pgt.logs(TABLES)) events.append(UNLINK, level, 0, 0, pool.physicalOf(table), <u64>changetype<usize>(this.pgt), 0);
-    if (!this.pgt.has(KEEP_UNLINKED)) freeUnlinked(this.pgt, table, level);
+    if (!this.handsOver(table, level)) freeUnlinked(this.pgt, table, level);
     return 0;
+  }
+
+  /** Logs the detached table. True: the caller of map learns of it that way, and frees it. */
+  private handsOver(table: usize, level: i32): bool {
+    const pgt = this.pgt;
+    if (!pgt.logs(TABLES)) return false;
+    const told = events.append(UNLINK, level, 0, 0, pool.physicalOf(table), <u64>changetype<usize>(pgt), 0);
+    return told && pgt.has(KEEP_UNLINKED);
   }
 
   leaf(slot: usize, old: u64, level: i32): i32 {
@@ -58,6 +65,9 @@ export class MapVisitor extends Walk {
 
   /** Only a caller's own TABLE_POST flag leads here. */
   post(slot: usize, old: u64, level: i32): i32 { return -EINVAL; }
+
+  /** Visits to ask for: where only pages are mapped and nobody watches, no leaf can take a table's place. */
+  wanted(pgt: Pgt): u32 { return this.pagesOnly && !pgt.events ? LEAF : LEAF | TABLE_PRE; }
 
   /** Output address of the current address. One beyond the limit is not advanced: it could wrap into range. */
   private target(): u64 {
@@ -117,15 +127,14 @@ export class MapVisitor extends Walk {
 
   /**
    * The prejudgement: a valid leaf that differs in permissions at most is left alone, relaxing is another call's job.
-   * With `keepPermissions`, neither does a late map take permissions away from an aged leaf of the same page.
+   * With `keepPermissions`, neither does a late map take a permission away from an aged leaf of the same page.
    */
   private worthwhile(old: u64, next: u64): bool {
     if (!isValid(old)) return true;
     const difference = old ^ next;
     if (!(difference & ~PERMISSIONS)) return false;
-    if (difference & ~(PERMISSIONS | AF) || old & AF || !this.pgt.has(KEEP_PERMISSIONS)) return true;
-    const grants = (next & ~old & S2AP) != 0 || (isExecutable(next) && !isExecutable(old));
-    return grants || !(difference & PERMISSIONS);
+    if (!this.pgt.has(KEEP_PERMISSIONS) || old & AF || difference & ~(PERMISSIONS | AF | SW)) return true;
+    return !(old & ~next & S2AP) && !(isExecutable(old) && !isExecutable(next));
   }
 
   private maintainCaches(next: u64, pa: u64, level: i32): void {
@@ -141,11 +150,11 @@ export class MapVisitor extends Walk {
     const filled = this.quiet && this.fillTable(table, level + 1);
     while (!breakEntry(this, slot, old, level)) {
       if (!this.shared && old != LOCKED) {
-        old = slots.read(slot); // lost to hardware
-        if (old != LOCKED) continue;
+        old = slots.read(slot); // lost to hardware: break what is there now
+        continue;
       }
       if (filled) pool.setReferences(table, 1);
-      putPage(this.pgt, table, filled);
+      putPage(this.pgt, table);
       return -EAGAIN;
     }
     makeEntry(this, slot, tableEntry(pool.physicalOf(table)), level);
@@ -176,8 +185,8 @@ export function map(pgt: Pgt, ia: u64, size: u64, pa: u64, prot: u64, flags: u32
   if (pgt.has(IDMAP) && ia != pa) return -EINVAL;
   const attributes = stage2Attributes(pgt, prot);
   if (attributes == REFUSED) return -EINVAL;
-  const refused = (flags & SHARED && pgt.has(NVHE)) || flags & TABLE_POST;
-  if (!refused && isSingle(pgt, size)) {
+  const needsWalk = (flags & SHARED && pgt.has(NVHE)) || flags & TABLE_POST;
+  if (!needsWalk && isSingle(pgt, size)) {
     const result = mapSingle(pgt, ia, pa, attributes);
     if (result == 0) return 0;
     if (result == -EAGAIN) return flags & HANDLE_FAULT ? result : 0;
@@ -188,9 +197,7 @@ export function map(pgt: Pgt, ia: u64, size: u64, pa: u64, prot: u64, flags: u32
   visitor.owner = 0;
   visitor.cache = cache;
   visitor.pagesOnly = (flags & FORCE_PAGES) != 0 || pgt.has(PAGES_ONLY) || size <= <u64>1 << pgt.pageShift;
-  let asked = (flags & ~FORCE_PAGES) | LEAF | TABLE_PRE;
-  if (visitor.pagesOnly && !pgt.events) asked &= ~TABLE_PRE; // no leaf can take a table's place
-  const result = walk<MapVisitor>(visitor, pgt, ia, size, asked);
+  const result = walk<MapVisitor>(visitor, pgt, ia, size, (flags & CALLER_FLAGS) | visitor.wanted(pgt));
   dsbIshst(pgt);
   return result;
 }
@@ -204,5 +211,5 @@ export function setOwner(pgt: Pgt, ia: u64, size: u64, owner: u32, cache: usize)
   visitor.owner = annotation(owner & 0xff);
   visitor.cache = cache;
   visitor.pagesOnly = true;
-  return walk<MapVisitor>(visitor, pgt, ia, size, LEAF | TABLE_PRE);
+  return walk<MapVisitor>(visitor, pgt, ia, size, visitor.wanted(pgt));
 }

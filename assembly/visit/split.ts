@@ -11,7 +11,7 @@ import { breakEntry, makeEntry } from "../replace";
 import * as slots from "../slot";
 import * as cache from "../cache";
 import { beginUnlinked, LEAF, SKIP_BBM_TLBI, SKIP_CMO, walk, Walk, walkUnlinked } from "../walk";
-import { freeUnlinked } from "./free";
+import { freeUnlinked, takeBack } from "./free";
 import { MapVisitor } from "./map";
 
 /**
@@ -34,7 +34,7 @@ export function createUnlinked(pgt: Pgt, pa: u64, level: i32, prot: u64, source:
   const result = level < LAST_LEVEL ? build(builder, pgt, table, level + 1) : -EINVAL;
   if (result == 0) return table;
   if (level < LAST_LEVEL) freeUnlinked(pgt, table, level);
-  else putPage(pgt, table, false);
+  else putPage(pgt, table);
   return result;
 }
 
@@ -67,7 +67,7 @@ class SplitVisitor extends Walk {
         makeEntry(this, slot, tableEntry(pool.physicalOf(table)), level);
         return 0;
       }
-      freeUnlinked(this.pgt, table, level);
+      takeBack(this.pgt, table, level, this.cache); // the next attempt may need the pages
       old = slots.read(slot);
       if (old == LOCKED) return -EAGAIN;
     }

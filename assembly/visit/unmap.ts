@@ -1,5 +1,5 @@
 /** kvm_pgtable_stage2_unmap: leaves on the way, emptied tables on the way up. */
-import { isCounted, isValid, outputAddress } from "../descriptor";
+import { isCounted, isValid, LAST_LEVEL, outputAddress } from "../descriptor";
 import { Pgt, putPage, TLBI_BY_RANGE } from "../pgt";
 import { LEVEL_UNKNOWN } from "../events";
 import { levelShift } from "../geometry";
@@ -29,7 +29,7 @@ class UnmapVisitor extends Walk {
     for (; slot < stop; slot += 8) {
       const old = slots.read(slot);
       if (old == 0) continue;
-      if (isCounted(clearEntry(this, slot, old, 3))) gone++;
+      if (isCounted(clearEntry(this, slot, old, LAST_LEVEL))) gone++;
     }
     if (gone) pool.dropReferences(page, gone);
     return 0;
@@ -40,7 +40,7 @@ class UnmapVisitor extends Walk {
     const size = <u64>1 << levelShift(this.pageShift, level);
     if (this.addr & (size - 1) || this.end - this.addr < size) return 0;
     clearEntry(this, slot, old, level);
-    putPage(this.pgt, slot, false);
+    putPage(this.pgt, slot);
     freeUnlinked(this.pgt, childOf(old), level);
     return HANDLED;
   }
@@ -50,11 +50,11 @@ class UnmapVisitor extends Walk {
     old = clearEntry(this, slot, old, level);
     const pgt = this.pgt;
     if (!isValid(old)) {
-      if (isCounted(old)) putPage(pgt, slot, false); // the locked marker holds no reference
+      if (isCounted(old)) putPage(pgt, slot); // the locked marker holds no reference
       return 0;
     }
     if (!this.deferred) tlbiIpa(pgt, this.addr, level);
-    putPage(pgt, slot, false);
+    putPage(pgt, slot);
     if (!pgt.forcedWriteBack && isCacheable(pgt, old)) {
       const pa = outputAddress(old, this.pageShift, pgt.lpa2);
       cleanDataCache(pgt, pa, <u64>1 << levelShift(this.pageShift, level));
@@ -67,8 +67,8 @@ class UnmapVisitor extends Walk {
     if (pool.references(table) != 1) return 0;
     clearEntry(this, slot, old, level);
     tlbiIpa(this.pgt, this.addr, LEVEL_UNKNOWN);
-    putPage(this.pgt, slot, false);
-    putPage(this.pgt, table, false);
+    putPage(this.pgt, slot);
+    putPage(this.pgt, table);
     return 0;
   }
 }
