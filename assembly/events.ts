@@ -128,12 +128,17 @@ export function count(): u32 {
 
 export function tail(): u32 { return atomic.load<u32>(header, H_EVENT_TAIL); }
 
+/** Gives back up to `records` complete records, oldest first. */
 export function consume(records: u32): void {
   const capacity = load<u32>(header, H_EVENTS);
   const from = tail();
-  const taken = min(records, count());
-  for (let i: u32 = 0; i < taken; i++) {
-    atomic.store<u64>(recordAt(from + i, capacity), 0);
+  const reserved = min(records, atomic.load<u32>(header, H_EVENT_HEAD) - from);
+  let taken: u32 = 0;
+  while (taken < reserved) {
+    const record = recordAt(from + taken, capacity);
+    if (<u32>atomic.load<u64>(record) == 0) break; // its writer is not done
+    atomic.store<u64>(record, 0);
+    taken++;
   }
   atomic.store<u32>(header, from + taken, H_EVENT_TAIL);
 }

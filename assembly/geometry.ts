@@ -1,5 +1,5 @@
 /**
- * Levels and granules (Arm ARM D8.2; HW tables 1 and 2): how many bytes an entry maps, where leaves may be,
+ * Levels and granules (Arm ARM D8.2): how many bytes an entry maps, where leaves may be,
  * how large the root is, and the VTCR_EL2 that says all this to the hardware.
  *
  *   granule  page bits p  stride p-3   log2 of an entry at level 3 / 2 / 1 / 0 / -1

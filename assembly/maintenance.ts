@@ -6,7 +6,7 @@ import { BARRIERS, FLUSH_CALLS, MAINTENANCE } from "./events";
 import * as events from "./events";
 import { NO_DCACHE, NO_ICACHE, Pgt, TLBI_BY_RANGE } from "./pgt";
 
-/** Largest range of one TLBI RIPAS2E1IS, in pages (H-10.6: NUM 31, SCALE 3). */
+/** Largest range of one TLBI RIPAS2E1IS, in pages: (NUM 31 + 1) << (5 * SCALE 3 + 1) (Arm ARM C5.5). */
 // @ts-ignore: decorator
 @inline const MAX_RANGE_PAGES: u64 = 1 << 21;
 

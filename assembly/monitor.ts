@@ -1,8 +1,8 @@
 /**
  * The exclusive monitor of one thread, by value: load-exclusive notes address and value, store-exclusive succeeds if
- * the entry still holds that value. It can fail for no reason, as hardware may (H-12): a knob makes it do so.
+ * the entry still holds that value. It can fail for no reason, as hardware may (Arm ARM B2.12): a knob makes it do so.
  * A value that changed and was put back goes unseen; for entries whose next value is a pure function of the last
- * one that is sound (H-12.2).
+ * one that is sound.
  */
 import { thread, T_FAILURES, T_MONITOR, T_MONITOR_VALUE, T_RANDOM, T_SPURIOUS } from "./layout";
 import * as slots from "./slot";

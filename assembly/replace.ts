@@ -1,6 +1,6 @@
 /**
  * Break-before-make with what KVM attaches to it: TLB invalidation and the reference of the old entry after the
- * break, the reference of the new one before the make (Arm ARM D8.16.1; H-11.2).
+ * break, the reference of the new one before the make (Arm ARM D8.16.1).
  */
 import { isCounted, isTable, isValid, LOCKED } from "./descriptor";
 import { BREAK_LOST, WRITES } from "./events";

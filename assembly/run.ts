@@ -10,10 +10,10 @@ import * as slots from "./slot";
 
 /** Clears `bit` in a valid entry that has it. Whether it did. */
 // @ts-ignore: decorator
-@inline function clearBit(slot: usize, bit: u64, plain: bool): bool {
+@inline function clearBit(slot: usize, bit: u64): bool {
   let old = slots.read(slot);
   while ((old & (VALID | bit)) == (VALID | bit)) {
-    const found = slots.update(slot, old, old & ~bit, plain);
+    const found = slots.compareExchange(slot, old, old & ~bit);
     if (found == old) return true;
     old = found; // lost to hardware or another thread: decide anew on what is there now
   }
@@ -21,18 +21,18 @@ import * as slots from "./slot";
 }
 
 /** Clears `bit` in every valid entry from `slot` to `stop` that has it. Whether there was one. */
-export function clearBits(slot: usize, stop: usize, bit: u64, plain: bool): bool {
+export function clearBits(slot: usize, stop: usize, bit: u64): bool {
   const bits = i64x2.splat(VALID | bit);
   let any = false;
   while (slot < stop) {
     if (slot & (LINE - 1) || stop - slot < LINE) {
-      if (clearBit(slot, bit, plain)) any = true;
+      if (clearBit(slot, bit)) any = true;
       slot += 8;
       continue;
     }
     let hits = slots.matching8(slot, bits, bits);
     while (hits) {
-      if (clearBit(slot + (<usize>ctz(hits) << 3), bit, plain)) any = true;
+      if (clearBit(slot + (<usize>ctz(hits) << 3), bit)) any = true;
       hits &= hits - 1;
     }
     slot += LINE;

@@ -1,4 +1,4 @@
-/** VTCR_EL2 as KVM programs it (Arm ARM D19.2; HW tables 2 and 15.1). */
+/** VTCR_EL2 as KVM programs it (Arm ARM D24.2, VTCR_EL2). */
 import { rootOrder, stage2Levels } from "./geometry";
 import { LAST_LEVEL } from "./descriptor";
 import { AC03, LPA2, NO_HA, PA52 } from "./pgt";

@@ -56,8 +56,10 @@ export class Walk {
   pgt: Pgt;
   flags: u32;
   pageShift: u32;
-  /** The table's event mask. 0: quiet, nobody sees the steps, only the outcome. */
+  /** The table's event mask. */
   events: u32;
+  /** Nobody sees the single steps, only the outcome: they may be taken many at a time. */
+  quiet: bool;
   /** The tables walked are not linked into a tree yet. */
   unlinked: bool;
   start: u64;
@@ -67,9 +69,6 @@ export class Walk {
 
   // @ts-ignore: decorator
   @inline get shared(): bool { return (this.flags & SHARED) != 0; }
-
-  // @ts-ignore: decorator
-  @inline get quiet(): bool { return this.events == 0; }
 
   /** The one store of attribute changes: compare-exchange against the snapshot, logged if it worked. */
   // @ts-ignore: decorator
@@ -196,6 +195,7 @@ function visitTable<V extends Walk>(visitor: V, table: usize, level: i32, entrie
   walk.flags = flags;
   walk.pageShift = pgt.pageShift;
   walk.events = flags & SILENT ? 0 : pgt.events;
+  walk.quiet = walk.events == 0 && !pgt.has(NON_ATOMIC);
   walk.unlinked = false;
   walk.start = start;
   walk.addr = start;

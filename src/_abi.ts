@@ -229,7 +229,7 @@ export const EVENT = {
   FREE: 3, //             a PA
   ALLOC_EXACT: 4, //      a PA, n pages (root)
   FREE_EXACT: 5, //       a PA, n pages
-  UNLINK: 6, //           a PA of the detached table, level of the entry that pointed at it, b pointer of the page table
+  UNLINK: 6, //           a PA of the detached table, level of the entry that pointed at it, b pointer of the page table, n its generation
   GET: 7, //              a PA of the entry (or of the table page itself)
   PUT: 8, //              likewise
   TLBI_VMID: 16,

@@ -48,13 +48,14 @@ export interface CheckedOptions {
 /** Checks names and values. @throws Stage2Error */
 export function checkedOptions(options: EngineOptions): CheckedOptions {
   knownOptions("engine", options, OPTIONS);
-  const { memory, region } = options;
+  const { memory, region, module } = options;
   if (memory !== undefined && !(memory instanceof WebAssembly.Memory)) {
     throw new Stage2Error("BAD_OPTION", "memory must be a WebAssembly.Memory", { memory });
   }
   if (memory === undefined && region !== undefined) {
     throw new Stage2Error("BAD_OPTION", "a region needs a memory", { region });
   }
+  if (module !== undefined) checkModule(module);
   const wanted =
     options.mode === undefined
       ? undefined
@@ -76,4 +77,10 @@ export function checkedOptions(options: EngineOptions): CheckedOptions {
     events: integerOption("eventCapacity", options.eventCapacity ?? 16_384, 1, 2 ** 22),
   };
   return { mode: chooseMode(wanted, memory), shape, physical };
+}
+
+/** Refuses what is no compiled module. @throws Stage2Error `BAD_OPTION` */
+export function checkModule(module: unknown): void {
+  if (module instanceof WebAssembly.Module) return;
+  throw new Stage2Error("BAD_OPTION", "module must be a WebAssembly.Module", { module });
 }

@@ -4,6 +4,7 @@
  */
 import { single, threads } from "virtual:stage2-core";
 import type { Core } from "./_abi.ts";
+import { Stage2Error } from "./errors.ts";
 
 /** `threads`: over a shared memory, any number of threads. `single`: over a plain memory. */
 export type Mode = "threads" | "single";
@@ -44,7 +45,11 @@ export function loadCore(
   memory: WebAssembly.Memory,
   module = compileCoreSync(mode),
 ): Core {
-  return asCore(new WebAssembly.Instance(module, { env: { memory } }));
+  try {
+    return asCore(new WebAssembly.Instance(module, { env: { memory } }));
+  } catch (error) {
+    throw linkError(error);
+  }
 }
 
 /** The same without blocking: browsers limit what the main thread may instantiate at once. */
@@ -52,9 +57,20 @@ export async function loadCoreAsync(
   module: WebAssembly.Module,
   memory: WebAssembly.Memory,
 ): Promise<Core> {
-  return asCore(await WebAssembly.instantiate(module, { env: { memory } }));
+  try {
+    return asCore(await WebAssembly.instantiate(module, { env: { memory } }));
+  } catch (error) {
+    throw linkError(error);
+  }
 }
 
-function asCore(instance: WebAssembly.Instance): Core {
-  return instance.exports as unknown as Core;
+function asCore({ exports }: WebAssembly.Instance): Core {
+  if (typeof exports["engine_init"] === "function") return exports as unknown as Core;
+  throw new Stage2Error("BAD_OPTION", "the module is not the core");
+}
+
+/** A module that does not link is another program's, or the build for the other kind of memory. */
+function linkError(error: unknown): unknown {
+  if (!(error instanceof WebAssembly.LinkError || error instanceof TypeError)) return error;
+  return new Stage2Error("BAD_OPTION", "the module is not the core of this mode");
 }

@@ -1,5 +1,6 @@
 /** What a page table is made with: names on the outside, the core's option bits inside. */
 import { OPTION } from "./_abi.ts";
+import { Stage2Error } from "./errors.ts";
 import { choiceOption, flagOption, integerOption } from "./range.ts";
 
 /** Page size. */
@@ -56,6 +57,9 @@ export function granuleOf(shift: number): Granule {
 
 /** Mask bits of event groups. */
 export function eventMask(groups: readonly EventGroup[]): number {
+  if (!Array.isArray(groups)) {
+    throw new Stage2Error("BAD_OPTION", "events must be an array of groups", { events: groups });
+  }
   return groups.reduce(
     (mask, group) =>
       mask | (1 << EVENT_GROUPS.indexOf(choiceOption("events", group, EVENT_GROUPS))),

@@ -83,7 +83,7 @@ export function adoptedPlace(
     throw new Stage2Error("MEMORY_TOO_SMALL", "the region cannot hold the engine", {
       size,
       needed,
-      maxTablePages: units,
+      maxTablePages: Math.max(units, 0),
     });
   }
   return { memory, base: offset, bytes: size, units, growable: false };

@@ -59,43 +59,60 @@ export function reportedShape(context: Context, encoding: Encoding): Shape {
   };
 }
 
+/** A table that is in no tree, as the page table that it was taken off knows it. */
+interface Aside {
+  free(): void;
+}
+
 /** A page table's place in the engine: pointer while it is open, shape, ownership. */
 export class TableCore {
   readonly context: Context;
   readonly shape: Shape;
   readonly decoder: Decoder;
-  readonly #owned: boolean;
-  #pointer: number;
+  /** Tables aside that nobody has freed yet; they end with this object. */
+  readonly aside = new Set<Aside>();
+  /** While this object owns the table: nobody else destroys it. */
+  #pointer = 0;
+  /** While this object is attached: the owner may destroy the table at any time, and another take its place. */
+  #attached = { pointer: 0, generation: 0 };
 
   /** `owned`: this object destroys the table when it is disposed. */
   constructor(context: Context, pointer: number, shape: Shape, owned: boolean) {
     this.context = context;
     this.shape = shape;
     this.decoder = new Decoder(context, shape);
-    this.#owned = owned;
-    this.#pointer = pointer;
+    if (owned) this.#pointer = pointer;
+    else this.#attached = { pointer, generation: context.core.pgt_generation(pointer) };
     context.add(this);
   }
 
   /** The core's pointer. @throws Stage2Error `DISPOSED` */
   get pointer(): number {
-    if (this.#pointer === 0) throw disposed("page table");
-    return this.#pointer;
+    if (this.#pointer !== 0) return this.#pointer;
+    if (this.#attachedLives()) return this.#attached.pointer;
+    throw disposed("page table");
   }
 
   close(): void {
     this.#pointer = 0;
+    this.#attached = { pointer: 0, generation: 0 };
   }
 
   dispose(): void {
-    if (this.#pointer === 0) return;
     const { core } = this.context;
-    if (this.#owned) {
-      core.pgt_destroy(this.#pointer);
-      core.pgt_release(this.#pointer);
+    const owned = this.#pointer;
+    if (owned !== 0 || this.#attachedLives()) for (const table of this.aside) table.free();
+    if (owned !== 0) {
+      core.pgt_destroy(owned);
+      core.pgt_release(owned);
     }
-    this.#pointer = 0;
+    this.close();
     this.context.remove(this);
+  }
+
+  #attachedLives(): boolean {
+    const { pointer, generation } = this.#attached;
+    return generation !== 0 && this.context.core.pgt_generation(pointer) === generation;
   }
 
   setEvents(groups: readonly EventGroup[]): void {

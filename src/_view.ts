@@ -2,10 +2,31 @@
 import type { Context } from "./_context.ts";
 import { type EventGroup, type Granule, granuleOf } from "./_options.ts";
 import type { Counters, Shape, TableCore, TableUsage } from "./_table.ts";
+import { type Visitor, type WalkRequest, walk, walkResult } from "./_walk.ts";
 import type { Entry, Leaf, Table } from "./decode.ts";
 import type { DumpDocument, EntryRange } from "./dump.ts";
 import { type EntryFilter, only } from "./iterate.ts";
-import { type Address, type Range, address, byteCount } from "./range.ts";
+import { Stage2Error } from "./errors.ts";
+import {
+  type Address,
+  type Range,
+  address,
+  fields,
+  flagOption,
+  integerOption,
+  knownOptions,
+  span,
+} from "./range.ts";
+
+/** What another thread needs to use the page table: {@link Engine.attachStage2}. It can be posted. */
+export interface Stage2Handle {
+  readonly kind: "stage2-table";
+  readonly engine: string;
+  readonly pointer: number;
+  /** Tells the table from others that had its place before. */
+  readonly generation: number;
+  readonly shape: Shape;
+}
 
 /** The part of {@link Stage2} that looks and does not touch. */
 export class Stage2View implements Disposable {
@@ -19,6 +40,12 @@ export class Stage2View implements Disposable {
   /** The entry, whatever it is, that decides `ipa` (`kvm_pgtable_get_leaf`). */
   getLeaf(ipa: Address): Exclude<Entry, Table> {
     return this.#table.getLeaf(address(ipa, "ipa"));
+  }
+
+  /** The address that `ipa` maps to, or `undefined` if no valid leaf maps it. Permissions do not matter. */
+  lookup(ipa: Address): number | undefined {
+    const pa = this.#table.context.core.s2_lookup(this.#table.pointer, address(ipa, "ipa"));
+    return pa < 0 ? undefined : pa;
   }
 
   /** Valid leaves of the range (default: all), ascending; lazy, see {@link entries}. */
@@ -59,6 +86,17 @@ export class Stage2View implements Disposable {
     return this.#table.dumpDocument(start, size);
   }
 
+  /**
+   * Walks the range with a visitor (`kvm_pgtable_walk`): depth first, ascending. The visits are recorded first, a few
+   * hundred at a time, then reported: changes that the visitor makes do not change what it is shown.
+   *
+   * @returns "again" if the visitor's -EAGAIN ended the walk (HANDLE_FAULT).
+   * @throws Stage2Error any other errno that the visitor returned; `BAD_OPTION` for a negative number that is none.
+   */
+  walk(request: WalkRequest, visitor: Visitor): "ok" | "again" {
+    return walkResult(walk(this.#table, request, visitor), request);
+  }
+
   /** Counts all entries by kind. Reads the whole table. */
   counters(): Counters {
     return this.#table.counters();
@@ -94,6 +132,26 @@ export class Stage2View implements Disposable {
     return this.#table.shape.rootBytes;
   }
 
+  /** VTCR_EL2 for this table (Arm ARM D24.2, VTCR_EL2). */
+  get vtcr(): bigint {
+    return this.#table.shape.vtcr;
+  }
+
+  /** VTTBR_EL2 for this table (Arm ARM D24.2, VTTBR_EL2): VMID, root address, common-not-private bit. */
+  vttbr(options: { vmid?: number; cnp?: boolean } = {}): bigint {
+    knownOptions("vttbr", options, ["vmid", "cnp"]);
+    const tag = BigInt(integerOption("vmid", options.vmid ?? 0, 0, 0xffff)) << 48n;
+    const cnp = flagOption("cnp", options.cnp ?? false) ? 1n : 0n;
+    return tag | BigInt(this.#table.shape.rootPhysical) | cnp;
+  }
+
+  /** For {@link Engine.attachStage2} in another thread. */
+  get handle(): Stage2Handle {
+    const { context, shape, pointer } = this.#table;
+    const generation = context.core.pgt_generation(pointer);
+    return { kind: "stage2-table", engine: context.id, pointer, generation, shape };
+  }
+
   /**
    * Frees every table page (`kvm_pgtable_stage2_destroy`) if this object made the page table; an attached object only
    * lets go. No other thread may be using the table. A second call does nothing.
@@ -125,6 +183,20 @@ export class Stage2View implements Disposable {
 /** First address and size of a range that may be left out; no size means up to the end. */
 function checkedRange(range: Range | undefined): [start: number, size: number | undefined] {
   if (range === undefined) return [0, undefined];
-  const start = address(range.ipa, "ipa");
-  return [start, byteCount(range.size, start)];
+  const { ipa, size } = span(range);
+  return [ipa, size];
+}
+
+/** A handle that names a live page table of this engine. @throws Stage2Error `BAD_OPTION`, `FOREIGN`, `DISPOSED` */
+export function checkedTableHandle(context: Context, handle: Stage2Handle): Stage2Handle {
+  const { kind, engine, pointer, generation, shape }: Partial<Stage2Handle> = fields(handle);
+  if (kind !== "stage2-table" || typeof shape !== "object" || shape === null) {
+    throw new Stage2Error("BAD_OPTION", "this is no handle of a stage-2 page table");
+  }
+  if (engine !== context.id) {
+    throw new Stage2Error("FOREIGN", "the page table belongs to another engine");
+  }
+  const found = Number.isInteger(pointer) ? context.core.pgt_generation(pointer as number) : 0;
+  if (found !== 0 && found === generation) return handle;
+  throw new Stage2Error("DISPOSED", "the page table was disposed");
 }

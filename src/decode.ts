@@ -70,7 +70,7 @@ export type Entry = Leaf | Annotation | Locked | Empty | Table;
 const FIRST_LEVEL = -1;
 const LEVELS = [FIRST_LEVEL, 0, 1, 2, 3];
 const LOW_HALF = 0xffff_ffffn;
-// In the low word of an entry (spec: stage-2 leaf encoding; the same places in stage 1).
+// In the low word of a stage-2 entry; the same places in stage 1.
 const VALID = 1;
 const ACCESSED = 1 << 10;
 const LOCKED_MARK = 1 << 10;

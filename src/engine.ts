@@ -7,28 +7,21 @@
  */
 import type { Core } from "./_abi.ts";
 import { Context, disposed, isShared } from "./_context.ts";
+import { type EngineHandle, checkedHandle, join } from "./_join.ts";
 import { type Mode, compileCore, loadCoreAsync } from "./_load.ts";
 import { type EngineOptions, checkedOptions } from "./_engine_options.ts";
 import { type Place, type Shape, UNIT, adoptedPlace, measuringCore, ownPlace } from "./_region.ts";
 import { type CacheOptions, TableCache } from "./cache.ts";
-import { EBUSY, EINVAL, EPERM, Stage2Error, check } from "./errors.ts";
+import { check } from "./errors.ts";
 import { EventLog } from "./events.ts";
 import { type HypOptions, HypStage1 } from "./hyp.ts";
 import { integerOption } from "./range.ts";
 import { Stage2, type Stage2Handle, type Stage2Options } from "./stage2.ts";
 
 export type { EngineOptions } from "./_engine_options.ts";
+export type { EngineHandle } from "./_join.ts";
 export type { Mode } from "./_load.ts";
 export type { Region } from "./_region.ts";
-
-/** What another thread needs to attach. It can be posted to a worker. */
-export interface EngineHandle {
-  readonly kind: "stage2-engine";
-  readonly id: string;
-  readonly memory: WebAssembly.Memory;
-  readonly base: number;
-  readonly module?: WebAssembly.Module;
-}
 
 /** Memory in use, in table pages of 4 KiB unless it says bytes. */
 export interface MemoryUsage {
@@ -67,10 +60,11 @@ export class Engine implements Disposable {
     const { mode, shape, physical } = checkedOptions(options);
     const module = options.module ?? (await compileCore(mode));
     const measure = measuringCore(mode, module);
+    const asked = options.maxTablePages !== undefined;
     const place =
       options.memory === undefined
         ? ownPlace(mode, measure, shape)
-        : adoptedPlace(options.memory, options.region, measure, shape, "maxTablePages" in options);
+        : adoptedPlace(options.memory, options.region, measure, shape, asked);
     const core = await loadCoreAsync(module, place.memory);
     initialise(core, place, { ...shape, units: place.units }, physical);
     join(core, place.base);
@@ -169,13 +163,14 @@ export class Engine implements Disposable {
   }
 
   /**
-   * Makes about one store-exclusive in `oneIn` of this thread fail for no reason, as hardware may; 0 stops that.
-   * Operations with exclusives retry until they have stored. The same `seed` fails the same ones.
+   * Makes about one store-exclusive in `oneIn` (2 or more) of this thread fail for no reason, as hardware may; 0 stops
+   * that. Operations with exclusives retry until they have stored: were it every one, they would never end. The same
+   * `seed` fails the same ones.
    */
   setSpuriousFailures(oneIn: number, seed = 1): void {
     const { core } = this.context;
     core.monitor_set_spurious(
-      integerOption("oneIn", oneIn, 0, 2 ** 31 - 1),
+      oneIn === 0 ? 0 : integerOption("oneIn", oneIn, 2, 2 ** 31 - 1),
       integerOption("seed", seed, 0, 2 ** 31 - 1),
     );
   }
@@ -187,7 +182,8 @@ export class Engine implements Disposable {
 
   /**
    * Leaves the engine: this thread's slot is free for another, and every object made or attached here refuses use.
-   * What is in the memory stays for the other threads. A second call does nothing.
+   * What is in the memory stays for the other threads. A thread that ends without it keeps its slot taken. A second call
+   * does nothing.
    */
   dispose(): void {
     if (!this.#open) return;
@@ -244,36 +240,6 @@ function initialise(core: Core, place: Place, shape: Shape, physical: number): v
     Number(growable),
   );
   check(status, "Engine.create", { base, bytes, maxTablePages: shape.units, unit: UNIT });
-}
-
-function checkedHandle(handle: EngineHandle): { memory: WebAssembly.Memory; base: number } {
-  const candidate: Partial<EngineHandle> | null = handle;
-  if (typeof candidate !== "object" || candidate?.kind !== "stage2-engine") {
-    throw new Stage2Error("BAD_OPTION", "this is no handle of an engine", {});
-  }
-  const { memory, base } = handle;
-  const known = memory instanceof WebAssembly.Memory && Number.isInteger(base) && base >= UNIT;
-  if (known && base % 65536 === 0 && base + 65536 <= memory.buffer.byteLength)
-    return { memory, base };
-  throw new Stage2Error("NOT_STAGE2_MEMORY", "the handle names no engine's memory", { base });
-}
-
-/** Takes a thread slot. */
-function join(core: Core, base: number): void {
-  const slot = core.engine_attach(base);
-  if (slot < 0) throw attachError(core, slot, base);
-}
-
-function attachError(core: Core, status: number, base: number): Stage2Error {
-  if (status === -EINVAL)
-    return new Stage2Error("NOT_STAGE2_MEMORY", "there is no engine", { base });
-  if (status === -EBUSY)
-    return new Stage2Error("TOO_MANY_THREADS", "every thread slot is taken", {});
-  if (status !== -EPERM) return new Stage2Error("EINVAL", "attach failed", { status }, -status);
-  return new Stage2Error("BAD_VERSION", "another version of this library made the engine", {
-    found: core.engine_version_at(base),
-    expected: core.engine_version(),
-  });
 }
 
 /** Tells engines apart across threads. No secret: Node takes 5 ms to load its web crypto for the first call (measured). */

@@ -2,11 +2,11 @@
  * Operations on the one entry, page or block, that decides an address: the helpers that the first arm64 ports of aging
  * and dirty logging used. Each is one atomic step on the entry.
  */
-import { type Context } from "./_context.ts";
+import type { Context } from "./_context.ts";
 import { pureContext } from "./_pure.ts";
 import { Stage2Error, check } from "./errors.ts";
-import { type Address, address, flagOption } from "./range.ts";
-import type { Stage2 } from "./stage2.ts";
+import { type Address, address, flagOption, knownOptions } from "./range.ts";
+import { Stage2 } from "./stage2.ts";
 
 /** How the entry is changed. */
 export interface EntryOptions {
@@ -27,7 +27,7 @@ export function testAndClearYoung(
   ipa: Address,
   options: EntryOptions = {},
 ): boolean {
-  const { core } = table.context;
+  const { core } = contextOf(table);
   const status = core.entry_test_and_clear_young(table.pointer, address(ipa, "ipa"), loop(options));
   return check(status, "testAndClearYoung", { ipa }) === 1;
 }
@@ -38,7 +38,7 @@ export function testAndClearYoung(
  * @throws Stage2Error `ENOENT` if no valid leaf maps `ipa`; `ERANGE`.
  */
 export function setReadonly(table: Stage2, ipa: Address, options: EntryOptions = {}): void {
-  const { core } = table.context;
+  const { core } = contextOf(table);
   const status = core.entry_set_readonly(table.pointer, address(ipa, "ipa"), loop(options));
   check(status, "setReadonly", { ipa });
 }
@@ -48,7 +48,7 @@ export function setReadonly(table: Stage2, ipa: Address, options: EntryOptions =
  * @throws Stage2Error `ENOENT` if no valid leaf maps `ipa`; `ERANGE`.
  */
 export function isReadonly(table: Stage2, ipa: Address): boolean {
-  const { core } = table.context;
+  const { core } = contextOf(table);
   const status = core.entry_readonly(table.pointer, address(ipa, "ipa"));
   return check(status, "isReadonly", { ipa }) === 1;
 }
@@ -67,6 +67,13 @@ export function descriptor(pte: bigint): bigint {
   throw new Stage2Error("BAD_OPTION", "a descriptor is a bigint of 64 bits", { pte });
 }
 
-function loop({ exclusives = false }: EntryOptions): number {
-  return flagOption("exclusives", exclusives) ? 1 : 0;
+function loop(options: EntryOptions): number {
+  knownOptions("entry", options, ["exclusives"]);
+  return flagOption("exclusives", options.exclusives ?? false) ? 1 : 0;
+}
+
+/** The context of what must be a page table. */
+function contextOf(table: Stage2): Context {
+  if (table instanceof Stage2) return table.context;
+  throw new Stage2Error("BAD_OPTION", "this is no stage-2 page table", { table });
 }

@@ -5,21 +5,26 @@
  * thrown with its name as `code`. Misuse that no errno covers has its own code and changes nothing.
  */
 
-/** The errno the page-table library knows, by number. */
+/** The errno by number: those of the page-table library, and what visitors of walks commonly return. */
 const ERRNO_NAMES = {
   1: "EPERM",
   2: "ENOENT",
+  5: "EIO",
+  6: "ENXIO",
   7: "E2BIG",
+  8: "ENOEXEC",
   11: "EAGAIN",
   12: "ENOMEM",
   14: "EFAULT",
   16: "EBUSY",
+  17: "EEXIST",
   22: "EINVAL",
   24: "EMFILE",
   34: "ERANGE",
+  38: "ENOSYS",
 } as const;
 
-/** Name of an errno of the core. */
+/** Name of an errno. */
 export type ErrnoCode = (typeof ERRNO_NAMES)[keyof typeof ERRNO_NAMES];
 
 /** Misuse that no errno covers. */
@@ -58,7 +63,7 @@ export class Stage2Error extends Error {
   /** What went wrong: an errno by name, or a misuse. Stable, for programs. */
   readonly code: ErrorCode;
   /** The errno (positive) if the core refused. */
-  readonly errno?: number;
+  declare readonly errno?: number; // no field of its own where there is none
   /** The offending values, by the names of the arguments. */
   readonly details: Readonly<Record<string, unknown>>;
 

@@ -4,7 +4,7 @@ import { type Granule, idRegisters, optionBit, pageShift, sizeBits } from "./_op
 import { pureContext } from "./_pure.ts";
 import { Decoder, type Entry, levelShift } from "./decode.ts";
 import { descriptor } from "./entry.ts";
-import { choiceOption, integerOption, knownOptions } from "./range.ts";
+import { address, choiceOption, integerOption, knownOptions } from "./range.ts";
 
 /** Shape of a stage-2 page table, and the CPU's features that its VTCR depends on. */
 export interface VtcrOptions {
@@ -162,5 +162,5 @@ export function decodeEntry(pte: bigint, options: DecodeOptions): Entry {
   });
   const value = descriptor(pte);
   const isTable = level < 3 && (value & TABLE_MARK) === TABLE_MARK;
-  return decoder.descriptor(options.ipa ?? 0, level, value, isTable);
+  return decoder.descriptor(address(options.ipa ?? 0, "ipa"), level, value, isTable);
 }

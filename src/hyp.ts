@@ -21,14 +21,15 @@ import {
   reportedShape,
 } from "./_table.ts";
 import { type TableCache, cachePointer } from "./cache.ts";
-import type { Entry } from "./decode.ts";
+import type { Entry, Leaf } from "./decode.ts";
 import type { DumpDocument, EntryRange } from "./dump.ts";
 import { check } from "./errors.ts";
-import type { EntryFilter } from "./iterate.ts";
+import { type EntryFilter, only } from "./iterate.ts";
 import {
   type Address,
   address,
   byteCount,
+  fields,
   integerOption,
   knownOptions,
   protection,
@@ -104,8 +105,7 @@ export class HypStage1 implements Disposable {
    *   `ENOMEM`: what lies before is mapped.
    */
   map(request: HypMapRequest): void {
-    const va = address(request.va, "va");
-    const size = byteCount(request.size, va);
+    const [va, size] = span(request);
     const pa = address(request.pa, "pa");
     const prot = protection(request.prot);
     const { context, pointer } = this.#table;
@@ -117,47 +117,44 @@ export class HypStage1 implements Disposable {
    * Removes mappings (`kvm_pgtable_hyp_unmap`) up to the first hole or partly covered block. Bytes unmapped.
    */
   unmap(range: VirtualRange): number {
-    const va = address(range.va, "va");
+    const [va, size] = span(range);
     const { context, pointer } = this.#table;
-    return check(context.core.hyp_unmap(pointer, va, byteCount(range.size, va)), "unmap", range);
+    return check(context.core.hyp_unmap(pointer, va, size), "unmap", range);
   }
 
   /** Entries of the range (default: all); lazy as {@link Stage2.entries}. */
-  *entries(range?: VirtualRange, filter: EntryFilter = {}): Generator<HypEntry, void, undefined> {
-    const [start, size] = checkedRange(range);
-    for (const { ipa, ...rest } of this.#table.entries(start, size, filter)) {
-      yield { ...rest, va: ipa } as HypEntry;
-    }
+  entries(range?: VirtualRange, filter: EntryFilter = {}): Generator<HypEntry, void, undefined> {
+    const [start, size] = optionalSpan(range);
+    return virtual(this.#table.entries(start, size, filter));
   }
 
   /** Valid leaves of the range (default: all). */
-  *leaves(range?: VirtualRange): Generator<HypEntry & { kind: "leaf" }, void, undefined> {
-    for (const entry of this.entries(range, { tables: false, invalid: false })) {
-      if (entry.kind === "leaf") yield entry;
-    }
+  leaves(range?: VirtualRange): Generator<Virtual<Leaf>, void, undefined> {
+    const [start, size] = optionalSpan(range);
+    const entries = this.#table.entries(start, size, { tables: false, invalid: false });
+    return virtual(only(entries, "leaf"));
   }
 
   /** Neighbouring leaves that look alike, as one. */
-  *ranges(range?: VirtualRange): Generator<HypEntryRange, void, undefined> {
-    const [start, size] = checkedRange(range);
-    for (const { ipa, ...rest } of this.#table.ranges(start, size)) yield { ...rest, va: ipa };
+  ranges(range?: VirtualRange): Generator<HypEntryRange, void, undefined> {
+    const [start, size] = optionalSpan(range);
+    return virtual(this.#table.ranges(start, size));
   }
 
   /** The entry, whatever it is, that decides `va` (`kvm_pgtable_get_leaf`). */
   getLeaf(va: Address): Exclude<HypEntry, { kind: "table" }> {
-    const { ipa, ...rest } = this.#table.getLeaf(address(va, "va"));
-    return { ...rest, va: ipa } as Exclude<HypEntry, { kind: "table" }>;
+    return byVirtualAddress(this.#table.getLeaf(address(va, "va")));
   }
 
   /** The range (default: all) as text for people. */
   dump(range?: VirtualRange): string {
-    const [start, size] = checkedRange(range);
+    const [start, size] = optionalSpan(range);
     return this.#table.dump(start, size);
   }
 
   /** The range (default: all) as a JSON-able document; its `ipa` are virtual addresses. */
   dumpDocument(range?: VirtualRange): DumpDocument {
-    const [start, size] = checkedRange(range);
+    const [start, size] = optionalSpan(range);
     return this.#table.dumpDocument(start, size);
   }
 
@@ -222,9 +219,23 @@ function hypBits(options: HypOptions): number {
   );
 }
 
-/** First address and size of a range that may be left out; no size means up to the end. */
-function checkedRange(range: VirtualRange | undefined): [start: number, size: number | undefined] {
-  if (range === undefined) return [0, undefined];
-  const start = address(range.va, "va");
-  return [start, byteCount(range.size, start)];
+/** The checked first address and size of a range. */
+function span(range: VirtualRange): [va: number, size: number] {
+  const va = address(fields(range).va, "va");
+  return [va, byteCount(range.size, va)];
+}
+
+/** The same of a range that may be left out; no size means up to the end. */
+function optionalSpan(range: VirtualRange | undefined): [va: number, size: number | undefined] {
+  return range === undefined ? [0, undefined] : span(range);
+}
+
+function byVirtualAddress<T extends { readonly ipa: number }>({ ipa, ...rest }: T): Virtual<T> {
+  return { ...rest, va: ipa } as unknown as Virtual<T>;
+}
+
+function* virtual<T extends { readonly ipa: number }>(
+  source: Iterable<T>,
+): Generator<Virtual<T>, void, undefined> {
+  for (const entry of source) yield byVirtualAddress(entry);
 }

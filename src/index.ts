@@ -12,7 +12,8 @@ export {
 } from "./engine.ts";
 export { type EntryOptions, isReadonly, mkwrite, setReadonly, testAndClearYoung } from "./entry.ts";
 export { type ErrnoCode, type ErrorCode, type MisuseCode, Stage2Error } from "./errors.ts";
-export { type Event, type EventLevel, EventLog, type VisitKind } from "./events.ts";
+export type { Event, EventLevel, VisitKind } from "./_event_record.ts";
+export type { EventLog } from "./events.ts";
 export {
   type DecodeOptions,
   type FakePgd,
@@ -35,7 +36,7 @@ export {
 export type { EntryFilter } from "./iterate.ts";
 export { Prot, WalkFlag } from "./prot.ts";
 export type { Address, Range } from "./range.ts";
-export { RawStage2 } from "./raw.ts";
+export type { RawStage2 } from "./raw.ts";
 export type {
   Allocation,
   ForcePages,
@@ -48,6 +49,6 @@ export type {
 export { Stage2, type Stage2Handle, type Stage2Options } from "./stage2.ts";
 export type { EventGroup, Granule, TableOptions, WalkContext } from "./_options.ts";
 export type { Counters, Shape, TableUsage } from "./_table.ts";
-export { UnlinkedTable } from "./_unlinked.ts";
-export { Stage2View } from "./_view.ts";
+export type { UnlinkedTable } from "./_unlinked.ts";
+export type { Stage2View } from "./_view.ts";
 export type { Visit, Visitor, WalkRequest } from "./_walk.ts";

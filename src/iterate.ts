@@ -12,6 +12,7 @@ import { BATCH, LIST, RECORD_BYTES } from "./_abi.ts";
 import type { Context } from "./_context.ts";
 import type { Decoder, Entry, Leaf, Table } from "./decode.ts";
 import { check } from "./errors.ts";
+import { flagOption, knownOptions } from "./range.ts";
 
 const WORDS = RECORD_BYTES / 4;
 const VISIT_TABLE = 2;
@@ -123,12 +124,13 @@ export interface EntryFilter {
 
 /** The core's `want` bits of a filter. */
 export function wantBits(filter: EntryFilter): number {
+  knownOptions("filter", filter, ["leaves", "tables", "invalid", "empty"]);
   const { leaves = true, tables = true, invalid = true, empty = false } = filter;
   return (
-    (leaves ? LIST.LEAVES : 0) |
-    (tables ? LIST.TABLES : 0) |
-    (invalid ? LIST.INVALID : 0) |
-    (empty ? LIST.EMPTY : 0)
+    (flagOption("leaves", leaves) ? LIST.LEAVES : 0) |
+    (flagOption("tables", tables) ? LIST.TABLES : 0) |
+    (flagOption("invalid", invalid) ? LIST.INVALID : 0) |
+    (flagOption("empty", empty) ? LIST.EMPTY : 0)
   );
 }
 

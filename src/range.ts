@@ -49,6 +49,18 @@ export function byteCount(value: Address, start: number): number {
   });
 }
 
+/** Refuses what has no fields, as `undefined` where a request belongs. */
+export function fields<T>(request: T): T {
+  if (typeof request === "object" && request !== null) return request;
+  throw new Stage2Error("BAD_OPTION", "a request must be an object", { request });
+}
+
+/** The checked first address and size of a range. */
+export function span(range: Range): { ipa: number; size: number } {
+  const ipa = address(fields(range).ipa, "ipa");
+  return { ipa, size: byteCount(range.size, ipa) };
+}
+
 /** Checked protection bits. */
 export function protection(value: number): number {
   if (typeof value === "number" && (value & PROT_KNOWN) === value) return value;

@@ -1,21 +1,24 @@
 /** A guest's stage-2 page table: the `kvm_pgtable_stage2_*` operations, listing, accounting. */
 import { KIND_STAGE2, WALK } from "./_abi.ts";
 import type { Context } from "./_context.ts";
+import type { Event } from "./_event_record.ts";
 import { eventMask, idRegisters, pageShift } from "./_options.ts";
 import { type Stage2Options, stage2Bits } from "./_stage2_options.ts";
 import { type Shape, TableCore, checkPointer, reportedShape } from "./_table.ts";
 import { UnlinkedTable } from "./_unlinked.ts";
-import { Stage2View } from "./_view.ts";
-import { type Visitor, type WalkRequest, walk, walkResult } from "./_walk.ts";
+import { type Stage2Handle, Stage2View, checkedTableHandle } from "./_view.ts";
 import { Stage2Error, check, checkAgain } from "./errors.ts";
 import { walkFlags } from "./prot.ts";
 import {
   type Address,
   type Range,
   address,
-  byteCount,
+  fields,
+  flagOption,
   integerOption,
+  knownOptions,
   protection,
+  span,
 } from "./range.ts";
 import { RawStage2 } from "./raw.ts";
 import type {
@@ -27,24 +30,16 @@ import type {
   UnlinkedRequest,
 } from "./requests.ts";
 
+export { type Stage2Handle } from "./_view.ts";
 export type { Stage2Options } from "./_stage2_options.ts";
-
-/** What another thread needs to use the page table: {@link Engine.attachStage2}. It can be posted. */
-export interface Stage2Handle {
-  readonly kind: "stage2-table";
-  readonly engine: string;
-  readonly pointer: number;
-  /** Tells the table from others that had its place before. */
-  readonly generation: number;
-  readonly shape: Shape;
-}
 
 /**
  * A guest's stage-2 page table. Threads that attach to it use it together: walks with {@link WalkFlag.SHARED} may run
  * beside each other, everything else needs the table to itself.
  *
  * All operations throw `DISPOSED` after {@link dispose}, `BAD_ADDRESS`, `BAD_SIZE` or `BAD_PROT` for values that are
- * none, and `ERANGE` for a range that leaves the input space; the table is unchanged then.
+ * none, and `ERANGE` for a range that leaves the input space; the table is unchanged then. {@link tlbFlushRange}, flushes
+ * that have nothing to do, listings and {@link lookup} do not mind such a range.
  */
 export class Stage2 extends Stage2View {
   /** The same operations with plain numbers and plain errnos. */
@@ -80,17 +75,7 @@ export class Stage2 extends Stage2View {
 
   /** @internal */
   static attach(context: Context, handle: Stage2Handle): Stage2 {
-    if (typeof handle !== "object" || handle === null || handle.kind !== "stage2-table") {
-      throw new Stage2Error("BAD_OPTION", "this is no handle of a stage-2 page table");
-    }
-    if (handle.engine !== context.id) {
-      throw new Stage2Error("FOREIGN", "the page table belongs to another engine");
-    }
-    const { pointer, generation, shape } = handle;
-    const found = Number.isInteger(pointer) ? context.core.pgt_generation(pointer) : 0;
-    if (found === 0 || found !== generation) {
-      throw new Stage2Error("DISPOSED", "the page table was disposed");
-    }
+    const { pointer, shape } = checkedTableHandle(context, handle);
     return new Stage2(new TableCore(context, pointer, shape, false));
   }
 
@@ -110,8 +95,7 @@ export class Stage2 extends Stage2View {
    *   NORMAL_NC with X, or `ipa != pa` in an identity-mapped table. `EPERM`: SHARED in an nvhe table.
    */
   map(request: MapRequest): "ok" | "again" {
-    const ipa = address(request.ipa, "ipa");
-    const size = byteCount(request.size, ipa);
+    const { ipa, size } = span(request);
     const pa = address(request.pa, "pa");
     const prot = protection(request.prot);
     const flags = this.#mapFlags(request, ipa, size);
@@ -125,8 +109,7 @@ export class Stage2 extends Stage2View {
    * @throws Stage2Error `EINVAL` for an owner above 1; `ENOMEM` as {@link map}.
    */
   setOwner(request: OwnerRequest): void {
-    const ipa = address(request.ipa, "ipa");
-    const size = byteCount(request.size, ipa);
+    const { ipa, size } = span(request);
     const owner = integerOption("owner", request.owner, 0, 255);
     check(this.raw.setOwner(ipa, size, owner, this.raw.cache(request.cache)), "setOwner", request);
   }
@@ -136,8 +119,8 @@ export class Stage2 extends Stage2View {
    * A block that lies in the range only in part goes as a whole.
    */
   unmap(range: Range): void {
-    const ipa = address(range.ipa, "ipa");
-    check(this.raw.unmap(ipa, byteCount(range.size, ipa)), "unmap", range);
+    const { ipa, size } = span(range);
+    check(this.raw.unmap(ipa, size), "unmap", range);
   }
 
   /**
@@ -145,14 +128,14 @@ export class Stage2 extends Stage2View {
    * The TLB invalidation is the caller's duty, as in KVM: {@link tlbFlushRange}.
    */
   wrprotect(range: Range): void {
-    const ipa = address(range.ipa, "ipa");
-    check(this.raw.wrprotect(ipa, byteCount(range.size, ipa)), "wrprotect", range);
+    const { ipa, size } = span(range);
+    check(this.raw.wrprotect(ipa, size), "wrprotect", range);
   }
 
   /** Cleans the data cache for every normal leaf of the range (`kvm_pgtable_stage2_flush`); nothing to do with FWB. */
   flush(range: Range): void {
-    const ipa = address(range.ipa, "ipa");
-    check(this.raw.flush(ipa, byteCount(range.size, ipa)), "flush", range);
+    const { ipa, size } = span(range);
+    check(this.raw.flush(ipa, size), "flush", range);
   }
 
   /**
@@ -160,10 +143,11 @@ export class Stage2 extends Stage2View {
    * (`kvm_pgtable_stage2_test_clear_young`). `clear` (default) also clears the flags, with no TLB invalidation: a vCPU
    * that still has a leaf in its TLB marks it again only after it misses.
    */
-  testClearYoung(range: Range, { clear = true }: { clear?: boolean } = {}): boolean {
-    const ipa = address(range.ipa, "ipa");
-    const size = byteCount(range.size, ipa);
-    return check(this.raw.testClearYoung(ipa, size, clear ? 1 : 0), "testClearYoung", range) === 1;
+  testClearYoung(range: Range, options: { clear?: boolean } = {}): boolean {
+    const { ipa, size } = span(range);
+    knownOptions("testClearYoung", options, ["clear"]);
+    const clear = flagOption("clear", options.clear ?? true) ? 1 : 0;
+    return check(this.raw.testClearYoung(ipa, size, clear), "testClearYoung", range) === 1;
   }
 
   /**
@@ -172,7 +156,7 @@ export class Stage2 extends Stage2View {
    * @throws Stage2Error `EINVAL` for software bits; `EPERM` in an nvhe table.
    */
   relaxPerms(request: RelaxRequest): "ok" | "again" {
-    const ipa = address(request.ipa, "ipa");
+    const ipa = address(fields(request).ipa, "ipa");
     const prot = protection(request.prot);
     return checkAgain(this.raw.relaxPerms(ipa, prot), "relaxPerms", request);
   }
@@ -192,47 +176,39 @@ export class Stage2 extends Stage2View {
    * @throws Stage2Error `ENOMEM`: what lies before is split.
    */
   split(request: SplitRequest): "ok" | "again" {
-    const ipa = address(request.ipa, "ipa");
-    const size = byteCount(request.size, ipa);
+    const { ipa, size } = span(request);
     return checkAgain(this.raw.split(ipa, size, this.raw.cache(request.cache)), "split", request);
   }
 
   /** Invalidates the TLB for the range (`kvm_tlb_flush_vmid_range`): by range if the CPU can, else the whole VMID. */
   tlbFlushRange(range: Range): void {
-    const ipa = address(range.ipa, "ipa");
-    check(this.raw.tlbFlushRange(ipa, byteCount(range.size, ipa)), "tlbFlushRange", range);
+    const { ipa, size } = span(range);
+    check(this.raw.tlbFlushRange(ipa, size), "tlbFlushRange", range);
   }
 
   /**
    * Builds a table that maps what a block at `level` would (`kvm_pgtable_stage2_create_unlinked`). No entry points at it.
-   * @throws Stage2Error `EINVAL` for level 3, a level without blocks or a `pa` that is not aligned; `ENOMEM`.
+   * @throws Stage2Error `EINVAL` for level 3, or a `pa` that is not aligned to what an entry of `level` covers; `ENOMEM`.
    */
   createUnlinked(request: UnlinkedRequest): UnlinkedTable {
-    const pa = address(request.pa, "pa");
+    const pa = address(fields(request).pa, "pa");
     const prot = protection(request.prot);
     const level = integerOption("level", request.level, -1, 3);
     const cache = this.raw.cache(request.cache);
     const { context, pointer: pgt } = this.#table;
-    const forced = request.forcePages === true ? 1 : 0;
+    const forced = flagOption("forcePages", request.forcePages ?? false) ? 1 : 0;
     const status = context.core.s2_create_unlinked(pgt, pa, level, prot, cache, forced);
     return new UnlinkedTable(this.#table, checkPointer(status, "createUnlinked", request), level);
   }
 
   /**
-   * A table that {@link map} detached, from its `unlink` event: only with the option `keepUnlinked`. The caller keeps
-   * it as long as somebody may still walk it, then frees it.
-   * @throws Stage2Error `BAD_ADDRESS` if no table page in use is at `pa`.
+   * A table that {@link map} detached, from the `unlink` event that told of it: only with the option `keepUnlinked`, only
+   * at this page table, and once. The caller keeps it as long as somebody may still walk it, then frees it.
+   * @throws Stage2Error `BAD_OPTION` if it is no such event, or its table was adopted; `FOREIGN` if another page table
+   *   detached it.
    */
-  adoptUnlinked({ pa, level }: { pa: Address; level: number }): UnlinkedTable {
-    const physical = address(pa, "pa");
-    const { context, shape } = this.#table;
-    void this.#table.pointer; // refuse a disposed table
-    const pointer = context.inPool(physical) ? context.pointer(physical) : 0;
-    const aligned = physical % 2 ** shape.pageShift === 0;
-    if (pointer === 0 || !aligned || context.core.pool_references(pointer) === 0) {
-      throw new Stage2Error("BAD_ADDRESS", "there is no table page in use", { pa });
-    }
-    return new UnlinkedTable(this.#table, pointer, integerOption("level", level, -1, 2));
+  adoptUnlinked(event: Event): UnlinkedTable {
+    return UnlinkedTable.adopt(this.#table, event);
   }
 
   /** Frees an unlinked table and all below it (`kvm_pgtable_stage2_free_unlinked`). @throws Stage2Error `FOREIGN`. */
@@ -240,49 +216,13 @@ export class Stage2 extends Stage2View {
     if (!(table instanceof UnlinkedTable) || !table.belongsTo(this.#table)) {
       throw new Stage2Error("FOREIGN", "the unlinked table belongs to another page table");
     }
-    const pgt = this.#table.pointer;
-    this.#table.context.core.s2_free_unlinked(pgt, table.pointer, table.level);
-    table.close();
-  }
-
-  /** The address that `ipa` maps to, or `undefined` if no valid leaf maps it. Permissions do not matter. */
-  lookup(ipa: Address): number | undefined {
-    const pa = this.raw.lookup(address(ipa, "ipa"));
-    return pa < 0 ? undefined : pa;
-  }
-
-  /**
-   * Walks the range with a visitor (`kvm_pgtable_walk`): depth first, ascending. The visits are recorded first, in one
-   * walk per few hundred of them, then reported: changes that the visitor makes do not change what it is shown.
-   *
-   * @returns "again" if the visitor's -EAGAIN ended the walk (HANDLE_FAULT).
-   * @throws Stage2Error any other errno that the visitor returned.
-   */
-  walk(request: WalkRequest, visitor: Visitor): "ok" | "again" {
-    return walkResult(walk(this.#table, request, visitor), request);
-  }
-
-  /** VTCR_EL2 for this table (Arm ARM D24.2, VTCR_EL2). */
-  get vtcr(): bigint {
-    return this.#table.shape.vtcr;
-  }
-
-  /** VTTBR_EL2 for this table (Arm ARM D24.2, VTTBR_EL2): VMID, root address, common-not-private bit. */
-  vttbr({ vmid = 0, cnp = false }: { vmid?: number; cnp?: boolean } = {}): bigint {
-    const tag = BigInt(integerOption("vmid", vmid, 0, 0xffff)) << 48n;
-    return tag | BigInt(this.#table.shape.rootPhysical) | (cnp ? 1n : 0n);
-  }
-
-  /** For {@link Engine.attachStage2} in another thread. */
-  get handle(): Stage2Handle {
-    const { context, shape, pointer } = this.#table;
-    const generation = context.core.pgt_generation(pointer);
-    return { kind: "stage2-table", engine: context.id, pointer, generation, shape };
+    table.free();
   }
 
   #mapFlags(request: MapRequest, ipa: number, size: number): number {
     const { flags, forcePages } = request;
-    const pages = forcePages ?? (this.forcePages !== undefined && this.forcePages(ipa, size));
+    const answer = forcePages ?? (this.forcePages !== undefined && this.forcePages(ipa, size));
+    const pages = flagOption("forcePages", answer);
     return (flags === undefined ? 0 : walkFlags(flags)) | (pages ? WALK.FORCE_PAGES : 0);
   }
 }

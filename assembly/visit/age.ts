@@ -1,7 +1,7 @@
 /** kvm_pgtable_stage2_test_clear_young. May race with itself and with vCPUs; each access is reported once. */
 import { AF, isValid } from "../descriptor";
 import { scratch, S_VISITOR } from "../layout";
-import { NON_ATOMIC, Pgt } from "../pgt";
+import { Pgt } from "../pgt";
 import { anyWith, clearBits } from "../run";
 import { before, changeSingle, isSingle } from "../single";
 import * as slots from "../slot";
@@ -22,7 +22,7 @@ class AgeVisitor extends Walk {
 
   run(slot: usize, stop: usize): i32 {
     if (this.clear) {
-      if (clearBits(slot, stop, AF, this.pgt.has(NON_ATOMIC))) this.young = true;
+      if (clearBits(slot, stop, AF)) this.young = true;
       return 0;
     }
     if (!anyWith(slot, stop, AF)) return 0;

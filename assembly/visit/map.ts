@@ -55,7 +55,7 @@ export class MapVisitor extends Walk {
   private handsOver(table: usize, level: i32): bool {
     const pgt = this.pgt;
     if (!pgt.logs(TABLES)) return false;
-    const told = events.append(UNLINK, level, 0, 0, pool.physicalOf(table), <u64>changetype<usize>(pgt), 0);
+    const told = events.append(UNLINK, level, 0, pgt.generation, pool.physicalOf(table), <u64>changetype<usize>(pgt), 0);
     return told && pgt.has(KEEP_UNLINKED);
   }
 

@@ -5,7 +5,7 @@ import { LEVEL_UNKNOWN } from "../events";
 import { levelShift } from "../geometry";
 import { scratch, setResult, S_VISITOR } from "../layout";
 import { dsbIshst, invalidateInstructionCache, tlbiIpaLocal } from "../maintenance";
-import { NON_ATOMIC, NVHE, Pgt } from "../pgt";
+import { NVHE, Pgt } from "../pgt";
 import { before, changeSingle, isSingle } from "../single";
 import * as slots from "../slot";
 import { clearBits } from "../run";
@@ -23,9 +23,9 @@ class AttributeVisitor extends Walk {
   // @ts-ignore: decorator
   @inline get runs(): bool { return true; }
 
-  /** Write-protect: SIMD finds the leaves that have what is to be cleared. */
+  /** Write-protect, the only change of ranges: SIMD finds the leaves that have what is to be cleared. */
   run(slot: usize, stop: usize): i32 {
-    clearBits(slot, stop, this.clear, this.pgt.has(NON_ATOMIC));
+    clearBits(slot, stop, this.clear);
     return 0;
   }
 

@@ -9,10 +9,13 @@ const io: Io = {
   tty: process.stderr.isTTY === true,
 };
 
-// A reader that has seen enough closes the pipe. The exit code still tells what was found.
+// A reader that has seen enough closes the pipe: the exit code still tells what was found. Any other failure to write
+// (a full disk) loses the answer, so it must not look like one.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code !== "EPIPE") throw error;
+    if (error.code === "EPIPE") return;
+    process.stderr.write(`stage2: the output cannot be written (${error.code})\n`);
+    process.exit(EXIT.UNUSABLE);
   });
 }
 

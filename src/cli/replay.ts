@@ -21,6 +21,7 @@ export async function replayCommand(argv: readonly string[], io: Io): Promise<nu
   checkLevel(values.level);
   if (positionals.length === 0) throw usageError("replay: no trace given");
   const files = expandPaths(positionals, SUFFIXES);
+  if (values.report !== undefined) writeReport(values.report, ""); // refuse a bad path before the work
   const runs = await replayAll(files, io);
   const results = runs.map(({ result }) => result);
   if (values.report !== undefined) writeReport(values.report, renderReport(runs));
@@ -33,11 +34,18 @@ export async function replayCommand(argv: readonly string[], io: Io): Promise<nu
 function closing(results: readonly ReplayResult[], report: string | undefined): string[] {
   const calls = results.reduce((sum, result) => sum + result.calls, 0);
   const bad = results.filter(({ ok }) => !ok).length;
+  const inPart = results
+    .flatMap(({ undecided }) => Object.values(undecided))
+    .reduce((sum, count) => sum + count, 0);
   const verdict =
     bad === 0
-      ? `All ${calls.toLocaleString("en-US")} calls agree with what the hosts did.`
+      ? `All ${count(calls)} calls agree with what the hosts did; ${count(inPart)} facts were compared in part.`
       : `${bad} of ${results.length} traces differ from what the hosts did.`;
   return report === undefined ? [verdict] : [verdict, `The report is in ${report}.`];
+}
+
+function count(value: number): string {
+  return value.toLocaleString("en-US");
 }
 
 function checkLevel(level: string): void {

@@ -1,5 +1,5 @@
 /** What every command of the `stage2` tool shares: where it prints, its arguments, its files, and its exit codes. */
-import { readdirSync, statSync } from "node:fs";
+import { readdirSync, realpathSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { type ParseArgsConfig, parseArgs } from "node:util";
 import { Stage2Error } from "../errors.ts";
@@ -68,15 +68,23 @@ export function expandPaths(paths: readonly string[], suffixes: readonly string[
 /** Every file below a directory, sorted; undefined if `path` is a file. */
 function filesBelow(path: string): string[] | undefined {
   try {
-    if (!statSync(path).isDirectory()) return undefined;
-    return readdirSync(path, { recursive: true, withFileTypes: true })
-      .filter((entry) => entry.isFile())
-      .map((entry) => join(entry.parentPath, entry.name))
-      .sort();
+    return statSync(path).isDirectory() ? listed(path, []).sort() : undefined;
   } catch (error) {
     const missing = (error as NodeJS.ErrnoException).code === "ENOENT";
     throw inputError(path, missing ? "no such file" : "cannot be read");
   }
+}
+
+/** Files below a directory. Links are followed, but not back up to one of the directories `above`. */
+function listed(directory: string, above: readonly string[]): string[] {
+  const place = realpathSync(directory);
+  if (above.includes(place)) return [];
+  return readdirSync(directory).flatMap((name) => {
+    const path = join(directory, name);
+    const found = statSync(path, { throwIfNoEntry: false });
+    if (found?.isDirectory()) return listed(path, [...above, place]);
+    return found === undefined || found.isFile() ? [path] : []; // a link to nothing: reading it will tell
+  });
 }
 
 /** Runs a command. What it cannot use is one line on standard error and exit code 2. */

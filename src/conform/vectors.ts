@@ -161,7 +161,8 @@ function checkedStep(value: unknown, index: number, refuse: (message: string) =>
   const { i, op, r } = value;
   if (!isObject(op) || !isObject(r)) return refuse("not a page-table vector");
   if (i !== index) return refuse(`step ${String(i)} stands where step ${index} belongs`);
-  const shape = SHAPES[String(op["op"])];
+  const name = String(op["op"]);
+  const shape = Object.hasOwn(SHAPES, name) ? SHAPES[name] : undefined;
   if (shape === undefined) return refuse(`unknown step "${String(op["op"])}"`);
   if (index === 0 && op["op"] !== "init") return refuse("the first step is not an init");
   const bad = Object.keys(shape.takes).find((name) => !shape.takes[name]?.(op[name]));

@@ -1,6 +1,6 @@
 /**
  * Names for the attribute bits of descriptors that other software wrote. The engine's own tables need only what KVM
- * writes; a dumped table may hold anything the architecture allows (Arm ARM D8.3, HW section 3).
+ * writes; a dumped table may hold anything the architecture allows (Arm ARM D8.3).
  *
  *   stage 2   58..55   54..53  52      51       11    10  9..8  7..6   5..2
  *            | SW    | XN    | contig| DBM |  | FnXS| AF| SH  | S2AP | MemAttr |

@@ -9,7 +9,7 @@
  * stage 1 on they need both stages together: such rows are counted as not checked.
  */
 import { Stage2Error } from "../errors.ts";
-import { parseJson } from "../_input.ts";
+import { inputError, parseJson } from "../_input.ts";
 import { JsonNode } from "./json.ts";
 import type { ImportedTable } from "./table.ts";
 
@@ -59,6 +59,7 @@ export function parseExpectations(path: string, text: string): Expectations {
   const header = new JsonNode(path, parseJson(path, first as string, "line 1"), "line 1:");
   if (header.maybe("header") === undefined) header.fail("not the header of an expectation file");
   if (lines.at(-1) === "") lines.pop();
+  if (lines.length === 0) throw inputError(path, "holds no expectation");
   return {
     checkpoint: header.get("checkpoint").text(),
     cpu: header.get("cpu").integer(0, 4095),
@@ -74,7 +75,7 @@ function parseRow(node: JsonNode): Expectation {
   const kind = node.get("k").text();
   const pa = node.get("pa");
   if (kind === "p") return { kind: "page", address: node.get("ipa").word(), pa: pa.address() };
-  if (kind !== "q") node.get("k").fail("is no kind of expectation");
+  if (kind !== "q") node.get("k").fail(`"${kind}" is no kind of expectation`);
   const translation = pa.value === null ? null : pa.address();
   return { kind: "read", address: node.get("va").word(), pa: translation };
 }

@@ -39,6 +39,8 @@ export function readTrace(path: string): Trace {
     known.add((last = record.i));
     return record;
   });
+  if (!records.some(({ op }) => op.startsWith("s2_")))
+    throw inputError(path, "holds no call of the page-table library");
   return { path, name: basename(path).replace(TRACE_NAME, ""), header, records };
 }
 
@@ -79,7 +81,7 @@ function parseRecord(path: string, line: string, where: string): TraceRecord {
     throw inputError(path, `${where}: not a record`);
   if (!Number.isInteger(value["i"]) || typeof value["op"] !== "string")
     throw inputError(path, `${where}: not a record (no index or no operation)`);
-  const fields = FIELDS[value["op"]];
+  const fields = Object.hasOwn(FIELDS, value["op"]) ? FIELDS[value["op"]] : undefined;
   for (const name in fields) {
     if (!checkField(value, name, fields[name] as string))
       throw inputError(path, `${where}: ${value["op"]} has no valid "${name}"`);

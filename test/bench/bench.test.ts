@@ -35,8 +35,10 @@ describe("the benchmark", () => {
     const library = pathToFileURL(join(REPOSITORY, "dist/index.js")).href;
     writeFileSync(
       idle,
-      `import { RawStage2 } from ${JSON.stringify(library)};
-       RawStage2.prototype.wrprotect = () => 0;`,
+      `import { Engine } from ${JSON.stringify(library)};
+       const engine = await Engine.create({ maxTablePages: 64 });
+       Object.getPrototypeOf(engine.stage2().raw).wrprotect = () => 0;
+       engine.dispose();`,
     );
 
     const { status, stderr } = run(

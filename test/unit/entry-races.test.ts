@@ -111,7 +111,7 @@ describe.each([{ exclusives: false }, { exclusives: true }])("with %o", (loop) =
       (table) => testAndClearYoung(table, IPA, loop),
       () => LOCKED,
     );
-    expect({ result, end }).toEqual({ result: false, end: LOCKED });
+    expect({ result, end }).toEqual({ result: "ENOENT", end: LOCKED });
   });
 
   it("setReadonly does not turn the locked marker into an entry", async () => {

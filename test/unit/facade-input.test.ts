@@ -195,7 +195,7 @@ describe.each(MODES)("bad input (%s)", (mode) => {
       () => made.memoryUsage(),
       () => made.handle,
       () => made.setEvents(["writes"]),
-      () => made.adoptUnlinked({ pa: 2 ** 30, level: 2 }),
+      () => made.adoptUnlinked({ kind: "unlink", pa: 2 ** 30, level: 2 }),
       () => made.raw.map(0, 4096, 0, 4),
       () => made.raw.lookup(0),
     ];

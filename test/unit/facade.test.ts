@@ -171,31 +171,6 @@ describe.each(MODES)("a stage 2 (%s)", (mode) => {
     expect(visits).toBe(1000);
   });
 
-  it("builds a table aside, and frees it", () => {
-    const table = here.keep(here.engine.stage2());
-    const before = here.engine.memoryUsage().used;
-    const aside = table.createUnlinked({ pa: 2 ** 31, level: 2, prot: Prot.RW });
-    const entries = [...aside.entries()];
-    expect(entries).toHaveLength(512);
-    expect(entries.at(-1)).toMatchObject({ kind: "leaf", level: 3, pa: 2 ** 31 + 511 * 4096 });
-    table.freeUnlinked(aside);
-    expect(here.engine.memoryUsage().used).toBe(before);
-  });
-
-  it("leaves detached tables to the caller if asked to", () => {
-    const table = here.keep(here.engine.stage2({ keepUnlinked: true, events: ["tables"] }));
-    table.map(PAGE);
-    table.map(BLOCK);
-    const unlinked = [...here.engine.events.drain()].find(({ kind }) => kind === "unlink");
-    if (unlinked?.kind !== "unlink") throw new Error("no unlink event");
-    const { pa, level } = unlinked;
-    const detached = table.adoptUnlinked({ pa, level: level as number });
-    expect([...detached.entries()]).toMatchObject([{ kind: "leaf", ipa: 0, pa: PAGE.pa }]);
-    expect(errorOf(() => table.adoptUnlinked({ pa: 4096, level: 2 })).code).toBe("BAD_ADDRESS");
-    table.freeUnlinked(detached);
-    expect(errorOf(() => [...detached.entries()]).code).toBe("DISPOSED");
-  });
-
   it("changes one entry, page or block, with and without exclusives", () => {
     const table = here.keep(here.engine.stage2());
     for (const request of [PAGE, BLOCK]) {

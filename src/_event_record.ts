@@ -1,0 +1,180 @@
+/** Events, and the records of the ring that they are decoded from. */
+import { EVENT, EVENT_RECORD, LEVEL_UNKNOWN } from "./_abi.ts";
+
+/** Level of an entry, or `undefined` where the operation did not know it. */
+export type EventLevel = number | undefined;
+
+/** One logged event. `pa` and `slot` are physical addresses of table pages and of entries. */
+export type Event =
+  | { readonly kind: "alloc" | "free" | "get" | "put"; readonly pa: number }
+  | { readonly kind: "nomem" }
+  | { readonly kind: "allocExact" | "freeExact"; readonly pa: number; readonly pages: number }
+  | { readonly kind: "unlink"; readonly pa: number; readonly level: number }
+  | { readonly kind: "tlbiVmid" | "dsbIshst" | "dsbIsh" | "isb" }
+  | { readonly kind: "tlbiIpa" | "tlbiIpaNsh"; readonly ipa: number; readonly level: EventLevel }
+  | { readonly kind: "tlbiRange"; readonly ipa: number; readonly pages: number }
+  | { readonly kind: "tlbiVae2is" | "tlbiVale2is"; readonly va: number; readonly level: EventLevel }
+  | { readonly kind: "tlbFlushRange"; readonly ipa: number; readonly size: number }
+  | { readonly kind: "dcacheClean" | "icacheInval"; readonly pa: number; readonly size: number }
+  | {
+      readonly kind: "write";
+      readonly level: EventLevel;
+      readonly slot: number;
+      readonly pte: bigint;
+      /** First input address of the entry. */
+      readonly ipa: number;
+    }
+  | {
+      readonly kind: "writeUnlinked";
+      readonly level: EventLevel;
+      readonly slot: number;
+      readonly pte: bigint;
+      readonly index: number;
+    }
+  | {
+      readonly kind: "breakLost";
+      readonly level: EventLevel;
+      readonly slot: number;
+      readonly found: bigint;
+    }
+  | {
+      readonly kind: "visit";
+      readonly level: EventLevel;
+      readonly visit: VisitKind;
+      readonly slot: number;
+      readonly old: bigint;
+      readonly ipa: number;
+    }
+  | {
+      readonly kind: "visitEnd";
+      readonly level: EventLevel;
+      readonly visit: VisitKind;
+      readonly result: number;
+      readonly slot: number;
+      readonly now: bigint;
+      readonly ipa: number;
+    }
+  /** Events that were dropped because the ring was full, since the last drain. */
+  | { readonly kind: "lost"; readonly count: number };
+
+/** Which visit of a walk. */
+export type VisitKind = "leaf" | "pre" | "post";
+
+const VISIT_KINDS: Readonly<Record<number, VisitKind>> = { 1: "leaf", 2: "pre", 4: "post" };
+
+/** The record at `at` among the `words` of the memory, field by field. */
+export class EventRecord {
+  readonly #words: Uint32Array;
+  readonly #at: number;
+
+  constructor(words: Uint32Array, at: number) {
+    this.#words = words;
+    this.#at = at;
+  }
+
+  /** Whether it was written: a writer that has only reserved it fills it in, then stores its first word. */
+  get isWritten(): boolean {
+    return Atomics.load(this.#words, this.#at) !== 0;
+  }
+
+  get kind(): number {
+    return this.#word(EVENT_RECORD.KIND) & 0xff;
+  }
+
+  get level(): EventLevel {
+    const level = (this.#word(EVENT_RECORD.KIND) << 16) >> 24;
+    return level === LEVEL_UNKNOWN ? undefined : level;
+  }
+
+  get visit(): VisitKind {
+    return VISIT_KINDS[this.#word(EVENT_RECORD.KIND) >>> 16] as VisitKind;
+  }
+
+  get n(): number {
+    return this.#word(EVENT_RECORD.N);
+  }
+
+  get a(): number {
+    return this.#number(EVENT_RECORD.A);
+  }
+
+  get b(): number {
+    return this.#number(EVENT_RECORD.B);
+  }
+
+  get c(): number {
+    return this.#number(EVENT_RECORD.C);
+  }
+
+  /** Field `b` where it is a descriptor. */
+  get pte(): bigint {
+    const low = this.#word(EVENT_RECORD.B);
+    return (BigInt(this.#word(EVENT_RECORD.B + 4)) << 32n) | BigInt(low);
+  }
+
+  #word(offset: number): number {
+    return this.#words[this.#at + offset / 4] as number;
+  }
+
+  #number(offset: number): number {
+    return this.#word(offset + 4) * 2 ** 32 + this.#word(offset);
+  }
+}
+
+type Decode = (record: EventRecord) => Event;
+
+const DECODE: Readonly<Record<number, Decode>> = {
+  [EVENT.ALLOC]: ({ a }) => ({ kind: "alloc", pa: a }),
+  [EVENT.NOMEM]: () => ({ kind: "nomem" }),
+  [EVENT.FREE]: ({ a }) => ({ kind: "free", pa: a }),
+  [EVENT.ALLOC_EXACT]: ({ a, n }) => ({ kind: "allocExact", pa: a, pages: n }),
+  [EVENT.FREE_EXACT]: ({ a, n }) => ({ kind: "freeExact", pa: a, pages: n }),
+  [EVENT.UNLINK]: ({ a, level }) => ({ kind: "unlink", pa: a, level: level as number }),
+  [EVENT.GET]: ({ a }) => ({ kind: "get", pa: a }),
+  [EVENT.PUT]: ({ a }) => ({ kind: "put", pa: a }),
+  [EVENT.TLBI_VMID]: () => ({ kind: "tlbiVmid" }),
+  [EVENT.TLBI_IPA]: ({ a, level }) => ({ kind: "tlbiIpa", ipa: a, level }),
+  [EVENT.TLBI_IPA_NSH]: ({ a, level }) => ({ kind: "tlbiIpaNsh", ipa: a, level }),
+  [EVENT.TLBI_RANGE]: ({ a, b }) => ({ kind: "tlbiRange", ipa: a, pages: b }),
+  [EVENT.TLBI_VAE2IS]: ({ a, level }) => ({ kind: "tlbiVae2is", va: a, level }),
+  [EVENT.TLBI_VALE2IS]: ({ a, level }) => ({ kind: "tlbiVale2is", va: a, level }),
+  [EVENT.TLB_FLUSH_RANGE]: ({ a, b }) => ({ kind: "tlbFlushRange", ipa: a, size: b }),
+  [EVENT.DCACHE_CLEAN]: ({ a, b }) => ({ kind: "dcacheClean", pa: a, size: b }),
+  [EVENT.ICACHE_INVAL]: ({ a, b }) => ({ kind: "icacheInval", pa: a, size: b }),
+  [EVENT.DSB_ISHST]: () => ({ kind: "dsbIshst" }),
+  [EVENT.DSB_ISH]: () => ({ kind: "dsbIsh" }),
+  [EVENT.ISB]: () => ({ kind: "isb" }),
+  [EVENT.WRITE]: ({ level, a, pte, c }) => ({ kind: "write", level, slot: a, pte, ipa: c }),
+  [EVENT.WRITE_UNLINKED]: ({ level, a, pte, n }) => ({
+    kind: "writeUnlinked",
+    level,
+    slot: a,
+    pte,
+    index: n,
+  }),
+  [EVENT.BREAK_LOST]: ({ level, a, pte }) => ({ kind: "breakLost", level, slot: a, found: pte }),
+  [EVENT.VISIT]: ({ level, visit, a, pte, c }) => ({
+    kind: "visit",
+    level,
+    visit,
+    slot: a,
+    old: pte,
+    ipa: c,
+  }),
+  [EVENT.VISIT_END]: ({ level, visit, n, a, pte, c }) => ({
+    kind: "visitEnd",
+    level,
+    visit,
+    result: n | 0,
+    slot: a,
+    now: pte,
+    ipa: c,
+  }),
+};
+
+/** The event that a record tells of. */
+export function decodeEvent(record: EventRecord): Event {
+  const known = DECODE[record.kind];
+  if (known === undefined) throw new RangeError(`the core logged the unknown event ${record.kind}`);
+  return known(record);
+}

@@ -1,0 +1,46 @@
+/** Joining a live engine: the handle, the thread slot. */
+import type { Core } from "./_abi.ts";
+import { checkModule } from "./_engine_options.ts";
+import { UNIT } from "./_region.ts";
+import { EBUSY, EINVAL, EPERM, Stage2Error } from "./errors.ts";
+
+/** What another thread needs to attach. It can be posted to a worker. */
+export interface EngineHandle {
+  readonly kind: "stage2-engine";
+  readonly id: string;
+  readonly memory: WebAssembly.Memory;
+  readonly base: number;
+  readonly module?: WebAssembly.Module;
+}
+
+/** Memory and place that a handle names. @throws Stage2Error `BAD_OPTION`, `NOT_STAGE2_MEMORY` */
+export function checkedHandle(handle: EngineHandle): { memory: WebAssembly.Memory; base: number } {
+  const candidate: Partial<EngineHandle> | null = handle;
+  if (typeof candidate !== "object" || candidate?.kind !== "stage2-engine") {
+    throw new Stage2Error("BAD_OPTION", "this is no handle of an engine", {});
+  }
+  const { memory, base, module } = handle;
+  if (module !== undefined) checkModule(module);
+  const known = memory instanceof WebAssembly.Memory && Number.isInteger(base) && base >= UNIT;
+  if (known && base % 65536 === 0 && base + 65536 <= memory.buffer.byteLength)
+    return { memory, base };
+  throw new Stage2Error("NOT_STAGE2_MEMORY", "the handle names no engine's memory", { base });
+}
+
+/** Takes a thread slot. */
+export function join(core: Core, base: number): void {
+  const slot = core.engine_attach(base);
+  if (slot < 0) throw attachError(core, slot, base);
+}
+
+function attachError(core: Core, status: number, base: number): Stage2Error {
+  if (status === -EINVAL)
+    return new Stage2Error("NOT_STAGE2_MEMORY", "there is no engine", { base });
+  if (status === -EBUSY)
+    return new Stage2Error("TOO_MANY_THREADS", "every thread slot is taken", {});
+  if (status !== -EPERM) return new Stage2Error("EINVAL", "attach failed", { status }, -status);
+  return new Stage2Error("BAD_VERSION", "another version of this library made the engine", {
+    found: core.engine_version_at(base),
+    expected: core.engine_version(),
+  });
+}
