@@ -6,7 +6,7 @@ import { levelShift, rootOrder, stage1Levels, stage2Possible } from "./geometry"
 import {
   argument, enter, leave, HEADER_BYTES, H_BUDGET, H_COMMITTED, H_EVENTS, H_GROWABLE, H_MAGIC, H_OBJECTS, H_PHYS, H_THREADS,
   H_UNITS, H_VERSION, MAGIC, overhead, PHYS_ALIGN, REGION_ALIGN, ringCapacity, setResult, THREAD_BYTES,
-  thread, T_STATE, UNIT_SHIFT, VERSION,
+  thread, T_STATE, UNIT_SHIFT, VERSION, toPhysical,
 } from "./layout";
 import { LAST_LEVEL } from "./descriptor";
 import { dsbIshst } from "./maintenance";
@@ -84,7 +84,7 @@ function describe(pgt: Pgt): void {
   setResult(1, <u64>pgt.rootPages << pgt.pageShift);
   setResult(2, pgt.iaBits);
   setResult(3, <u64>pgt.startLevel);
-  setResult(4, pgt.root ? pools.physicalOf(pgt.root) : 0);
+  setResult(4, pgt.root ? toPhysical(pgt.root) : 0);
 }
 
 function create(kind: u32, pageShift: u32, iaBits: u32, startLevel: i32, options: u32, mask: u32): Pgt | null {
@@ -114,7 +114,7 @@ export function stage2Init(pageShift: u32, ipaBits: u32, options: u32, mask: u32
   pgt.vtcr = vtcr(pageShift, ipaBits, options, argument(0), argument(1));
   pgt.rootPages = <u32>(rootBytes(pageShift, ipaBits, startLevel) >> pageShift);
   if (!giveRoot(pgt)) return -ENOMEM;
-  if (pgt.logs(TABLES)) events.append(ALLOC_EXACT, 0, 0, pgt.rootPages, pools.physicalOf(pgt.root), 0, 0);
+  if (pgt.logs(TABLES)) events.append(ALLOC_EXACT, 0, 0, pgt.rootPages, toPhysical(pgt.root), 0, 0);
   dsbIshst(pgt);
   return <i32>changetype<usize>(pgt);
 }
@@ -128,7 +128,7 @@ export function hypInit(pageShift: u32, vaBits: u32, options: u32, mask: u32): i
   if (!pgt) return -EMFILE;
   pgt.rootPages = 1;
   if (!giveRoot(pgt)) return -ENOMEM;
-  if (pgt.logs(TABLES)) events.append(ALLOC, 0, 0, 0, pools.physicalOf(pgt.root), 0, 0);
+  if (pgt.logs(TABLES)) events.append(ALLOC, 0, 0, 0, toPhysical(pgt.root), 0, 0);
   return <i32>changetype<usize>(pgt);
 }
 

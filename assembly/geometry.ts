@@ -55,10 +55,3 @@ export function leafSizes(pageShift: u32): u64 {
   }
   return sizes;
 }
-
-/** ID_AA64MMFR0_EL1.PARange to bits; codes from 7 on are read as 52. */
-export function paBits(code: u32): u32 {
-  if (code < 3) return 32 + 4 * code; // 32, 36, 40
-  if (code < 5) return 36 + 2 * code; // 42, 44
-  return code == 5 ? 48 : 52;
-}

@@ -2,7 +2,7 @@
  * The page-table object (struct kvm_pgtable) and the slots that such objects live in. One slot is 256 bytes of
  * shared memory, so a table can be used from every thread that is attached.
  */
-import { header, objects, H_OBJECTS, OBJECT_BYTES } from "./layout";
+import { header, objects, H_OBJECTS, OBJECT_BYTES, toPhysical } from "./layout";
 import { REFERENCES, TABLES } from "./events";
 import * as events from "./events";
 import * as pool from "./pool";
@@ -98,7 +98,7 @@ export class Pgt {
   @inline logs(group: u32): bool { return (this.events & group) != 0; }
 }
 
-/** A zeroed slot of this kind, or null if all are taken. */
+/** A zeroed slot of this kind, or 0 if all are taken. */
 export function takeSlot(kind: u32): usize {
   const end = objects + <usize>load<u32>(header, H_OBJECTS) * OBJECT_BYTES;
   for (let slot = objects; slot < end; slot += OBJECT_BYTES) {
@@ -126,21 +126,21 @@ export function releaseSlot(slot: usize): void { atomic.store<u32>(slot, FREE_SL
 /** Counts and logs a page that the table has just been given. */
 export function adoptPage(pgt: Pgt, page: usize): void {
   atomic.add<u32>(changetype<usize>(pgt), 1, offsetof<Pgt>("tables"));
-  if (pgt.logs(TABLES)) events.append(events.ALLOC, 0, 0, 0, pool.physicalOf(page), 0, 0);
+  if (pgt.logs(TABLES)) events.append(events.ALLOC, 0, 0, 0, toPhysical(page), 0, 0);
 }
 
 /** One more reference on the page of this entry (or on the table page itself, if that is what `slot` is). */
 export function getPage(pgt: Pgt, slot: usize): void {
   pool.addReferences(pool.pageOf(slot, pgt.pageShift), 1);
-  if (pgt.logs(REFERENCES)) events.append(events.GET, 0, 0, 0, pool.physicalOf(slot), 0, 0);
+  if (pgt.logs(REFERENCES)) events.append(events.GET, 0, 0, 0, toPhysical(slot), 0, 0);
 }
 
 /** One reference less. True: it was the last one, and the page is the caller's to pass on. */
 export function dropPage(pgt: Pgt, slot: usize): bool {
-  if (pgt.logs(REFERENCES)) events.append(events.PUT, 0, 0, 0, pool.physicalOf(slot), 0, 0);
+  if (pgt.logs(REFERENCES)) events.append(events.PUT, 0, 0, 0, toPhysical(slot), 0, 0);
   const page = pool.pageOf(slot, pgt.pageShift);
   if (pool.dropReferences(page, 1) != 0) return false;
-  if (pgt.logs(TABLES)) events.append(events.FREE, 0, 0, 0, pool.physicalOf(page), 0, 0);
+  if (pgt.logs(TABLES)) events.append(events.FREE, 0, 0, 0, toPhysical(page), 0, 0);
   atomic.sub<u32>(changetype<usize>(pgt), 1, offsetof<Pgt>("tables"));
   return true;
 }

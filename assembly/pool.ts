@@ -1,13 +1,14 @@
 /**
  * Table pages: allocation, reference counts, budget.
  *
- * Free pages are always zero: they are cleared when they are given back, and ready when they are handed out. One free list an order (4 KiB << order), each a
- * stack whose head carries a tag that every push and pop advances: a head that was popped and pushed back meanwhile
- * does not compare equal (no ABA). Links live in the metadata, never in the pages. Memory that was never used is
- * taken at the frontier, which grows the memory; only when that ends are larger pages split and free ones merged.
+ * Free pages are always zero: they are cleared when they are given back, and ready when they are handed out. There is
+ * one free list an order (4 KiB << order), each a stack whose head carries a tag that every push and pop advances: a
+ * head that was popped and pushed back meanwhile does not compare equal (no ABA). Links live in the metadata, never in
+ * the pages. Memory that was never used is taken at the frontier, which grows the memory; only when that ends are
+ * larger pages split and free ones merged.
  */
 import {
-  header, meta, pool, toPhysical, META_BYTES, ORDERS, UNIT_SHIFT,
+  header, meta, pool, META_BYTES, ORDERS, UNIT_SHIFT,
   H_BUDGET, H_COALESCE, H_COMMITTED, H_FREE, H_FRONTIER, H_GROWABLE, H_PEAK, H_UNITS, H_USED,
 } from "./layout";
 
@@ -243,5 +244,3 @@ export function freeClean(page: usize, pageShift: u32, pages: u32): void {
 /** The table page that holds this entry. */
 // @ts-ignore: decorator
 @inline export function pageOf(slot: usize, pageShift: u32): usize { return slot & ~((<usize>1 << pageShift) - 1); }
-
-export function physicalOf(page: usize): u64 { return toPhysical(page); }

@@ -13,7 +13,7 @@ const INLINED = { threads, single } as const;
 const compiled = new Map<Mode, WebAssembly.Module>();
 
 /** The inlined binary of a build. Node decodes it natively; the loop takes 3 ms in a cold program (measured). */
-export function coreBytes(mode: Mode): Uint8Array<ArrayBuffer> {
+function coreBytes(mode: Mode): Uint8Array<ArrayBuffer> {
   if (globalThis.Buffer !== undefined) return globalThis.Buffer.from(INLINED[mode], "base64");
   const text = atob(INLINED[mode]);
   const bytes = new Uint8Array(text.length);

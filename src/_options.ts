@@ -29,7 +29,7 @@ export interface TableOptions {
 export type EventGroup = (typeof EVENT_GROUPS)[number];
 
 /** The groups, in the order of the core's mask bits. */
-export const EVENT_GROUPS = [
+const EVENT_GROUPS = [
   "tables",
   "references",
   "maintenance",
@@ -90,7 +90,7 @@ export function tableBits(options: TableOptions): number {
 }
 
 /** The smallest PARange code whose output size covers `bits`. */
-export function parangeFor(bits: number): number {
+function parangeFor(bits: number): number {
   return PA_BITS.findIndex((size) => size >= bits);
 }
 

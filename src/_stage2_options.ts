@@ -34,7 +34,10 @@ export interface Stage2Options extends TableOptions {
    * sets meanwhile; exists to show just that. Default off.
    */
   nonAtomic?: boolean;
-  /** `map` leaves the tables it detaches to the caller: see {@link Stage2.adoptUnlinked}. Default off. */
+  /**
+   * `map` leaves the tables it detaches to the caller: see {@link Stage2.adoptUnlinked}. Needs the `tables` events: a
+   * table whose detaching could not be told is freed at once. Default off.
+   */
   keepUnlinked?: boolean;
   /** Answers for each map whether it must use pages. Default: never. */
   forcePages?: ForcePages;

@@ -177,6 +177,6 @@ export function isAccessed(low: number): boolean {
 }
 
 /** The owner that an annotation, by its low half, names. */
-export function ownerOf(low: number): number {
+function ownerOf(low: number): number {
   return (low >>> OWNER_SHIFT) & OWNER_BITS;
 }

@@ -3,7 +3,7 @@ import { giveBack, UNLIMITED } from "../cache";
 import { isCounted } from "../descriptor";
 import { FREE_EXACT, TABLES } from "../events";
 import * as events from "../events";
-import { scratch, S_REAPER } from "../layout";
+import { scratch, S_REAPER, toPhysical } from "../layout";
 import { HYP, Pgt, putPage } from "../pgt";
 import * as pool from "../pool";
 import * as slots from "../slot";
@@ -69,7 +69,7 @@ export function destroy(pgt: Pgt): i32 {
   for (let i: u32 = 0; i < pgt.rootPages; i++) {
     extra += <i32>pool.references(root + (<usize>i << pgt.pageShift)) - 1;
   }
-  if (pgt.logs(TABLES)) events.append(FREE_EXACT, 0, 0, pgt.rootPages, pool.physicalOf(root), 0, 0);
+  if (pgt.logs(TABLES)) events.append(FREE_EXACT, 0, 0, pgt.rootPages, toPhysical(root), 0, 0);
   atomic.sub<u32>(changetype<usize>(pgt), pgt.rootPages, offsetof<Pgt>("tables"));
   pool.free(root, pgt.pageShift, pgt.rootPages);
   return extra;

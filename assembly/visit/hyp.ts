@@ -3,7 +3,7 @@ import { addressField, isValid, LAST_LEVEL, leafEntry, SW, tableEntry, isCounted
 import { EINVAL, ENOMEM } from "../errno";
 import { LEVEL_UNKNOWN } from "../events";
 import { leafLevel, levelShift } from "../geometry";
-import { scratch, S_VISITOR } from "../layout";
+import { scratch, S_VISITOR, toPhysical } from "../layout";
 import { dsbIsh, dsbIshst, isb, tlbiVa, tlbiVaLastLevel } from "../maintenance";
 import { getPage, NO_PAGE_COUNT, PARITY, Pgt, putPage } from "../pgt";
 import * as pool from "../pool";
@@ -34,7 +34,7 @@ class HypMapVisitor extends Walk {
     if (!table) return -ENOMEM;
     // The reference library counts a table that replaces a block again, and leaks the page at destroy.
     if (!isCounted(old) || this.pgt.has(PARITY)) getPage(this.pgt, slot);
-    this.put(slot, old, tableEntry(pool.physicalOf(table)), level);
+    this.put(slot, old, tableEntry(toPhysical(table)), level);
     return 0;
   }
 

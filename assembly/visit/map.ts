@@ -9,7 +9,7 @@ import { EAGAIN, EINVAL, ENOMEM } from "../errno";
 import { UNLINK, TABLES } from "../events";
 import * as events from "../events";
 import { leafLevel, levelShift } from "../geometry";
-import { scratch, S_VISITOR } from "../layout";
+import { scratch, S_VISITOR, toPhysical } from "../layout";
 import { cleanDataCache, dsbIshst, invalidateInstructionCache } from "../maintenance";
 import { IDMAP, KEEP_PERMISSIONS, KEEP_UNLINKED, NVHE, PAGES_ONLY, Pgt, putPage } from "../pgt";
 import * as pool from "../pool";
@@ -55,7 +55,7 @@ export class MapVisitor extends Walk {
   private handsOver(table: usize, level: i32): bool {
     const pgt = this.pgt;
     if (!pgt.logs(TABLES)) return false;
-    const told = events.append(UNLINK, level, 0, pgt.generation, pool.physicalOf(table), <u64>changetype<usize>(pgt), 0);
+    const told = events.append(UNLINK, level, 0, pgt.generation, toPhysical(table), <u64>changetype<usize>(pgt), 0);
     return told && pgt.has(KEEP_UNLINKED);
   }
 
@@ -157,7 +157,7 @@ export class MapVisitor extends Walk {
       putPage(this.pgt, table);
       return -EAGAIN;
     }
-    makeEntry(this, slot, tableEntry(pool.physicalOf(table)), level);
+    makeEntry(this, slot, tableEntry(toPhysical(table)), level);
     return filled ? HANDLED : 0;
   }
 

@@ -2,10 +2,9 @@
 import { AF, isValid, LAST_LEVEL, LOCKED, outputAddress, tableEntry } from "../descriptor";
 import { EAGAIN, EINVAL, ENOMEM } from "../errno";
 import { levelShift } from "../geometry";
-import { scratch, S_BUILDER, S_VISITOR } from "../layout";
+import { scratch, S_BUILDER, S_VISITOR, toPhysical } from "../layout";
 import { dsbIshst } from "../maintenance";
 import { Pgt, putPage } from "../pgt";
-import * as pool from "../pool";
 import { REFUSED, stage2Attributes, stage2Prot } from "../prot";
 import { breakEntry, makeEntry } from "../replace";
 import * as slots from "../slot";
@@ -64,7 +63,7 @@ class SplitVisitor extends Walk {
       const table = this.tableFor(old, level);
       if (table >= <usize>-4095) return <i32>table;
       if (this.breakBlock(slot, old, level)) {
-        makeEntry(this, slot, tableEntry(pool.physicalOf(table)), level);
+        makeEntry(this, slot, tableEntry(toPhysical(table)), level);
         return 0;
       }
       takeBack(this.pgt, table, level, this.cache); // the next attempt may need the pages

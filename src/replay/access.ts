@@ -10,7 +10,7 @@ const VALID = 1n;
 const AF = 1n << 10n;
 
 /** Whether `recorded` is our valid entry with the access flag added. */
-export function isAccessFlagSet(ours: bigint, recorded: bigint): boolean {
+function isAccessFlagSet(ours: bigint, recorded: bigint): boolean {
   return (ours & VALID) !== 0n && (ours & AF) === 0n && recorded === (ours | AF);
 }
 

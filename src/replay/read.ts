@@ -13,7 +13,7 @@ export interface Trace {
   readonly records: readonly TraceRecord[];
 }
 
-export const TRACE_NAME = /\.trace\.jsonl(\.gz)?$/;
+const TRACE_NAME = /\.trace\.jsonl(\.gz)?$/;
 
 const HEX = /^0x[0-9a-f]{1,16}$/;
 const LEADING_ZEROS = /^0x0+(?=[0-9a-f])/;

@@ -1,5 +1,6 @@
 /** Corners of the core that only a look at the tables, or a foreign hand in them, brings to light. */
 import { describe, expect, it } from "vitest";
+import { loadCore } from "../../src/_load.ts";
 import { Prot, type Stage2 } from "../../src/index.ts";
 import { onEngine } from "../engines.ts";
 import { MODES, lab } from "../support.ts";
@@ -67,10 +68,14 @@ describe.each(MODES)("corners (%s)", (mode) => {
   });
 
   it("detaches once: a second call frees no other thread's slot", () => {
-    const { core } = here.engine;
+    const { core, memory } = here.engine;
+    const { base } = here.engine.handle;
+    const other = loadCore(mode, memory);
     core.engine_detach();
+    expect(other.engine_attach(base)).toBe(0); // the slot that was given back
     core.engine_detach();
-    expect(core.engine_attach(65536)).toBe(0);
+    expect(core.engine_attach(base)).toBe(1); // the other one still has it
+    other.engine_detach();
   });
 });
 
