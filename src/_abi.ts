@@ -193,6 +193,54 @@ export interface Core {
   /** r[0] shift, r[1] leaf allowed, r[2] OR of leaf sizes. */
   pure_granule(pageShift: number, level: number): void;
 
+
+  // ---- physical memory map: segment 0 is the table-page pool ---------------------------------------------
+  /** Adds [pa, pa + bytes) at `pointer` of this memory. All three multiples of 4096. -EINVAL: misaligned, empty, outside the memory or above
+   *  2^52, or over the engine's own region; -EEXIST: overlaps a segment; -EMFILE: all 7 are taken. */
+  map_add(pa: number, pointer: number, bytes: number): number;
+  /** 0, or -ENOENT: no segment starts there. */
+  map_remove(pa: number): number;
+  /** Pointer to a physical address; 0: nothing there. */
+  map_pointer(pa: number): number;
+
+  // ---- vCPU: one PE. `v` is the pointer to its state page (STATE offsets) --------------------------------
+  /** `sets` a power of two up to 4096 and `ways` 1 to 8, or both 0: no TLB. Pointer, -EINVAL, -ENOMEM, -EMFILE. */
+  vcpu_create(sets: number, ways: number): number;
+  vcpu_destroy(v: number): void;
+  /** Tells the vCPU from others that had its place; 0 if none is there. */
+  vcpu_generation(v: number): number;
+  /** Takes over registers and settings that were written to the state page. Must follow every such write. */
+  vcpu_configure(v: number): void;
+  /** PA, or a negative fault code (FAULT record in the state page). `va` signed: kernel addresses are negative. `access`: ACCESS bits. */
+  vcpu_translate(v: number, va: number, access: number): number;
+  /** The same, VA in args[0]. */
+  vcpu_translate_u64(v: number, access: number): number;
+  /** `count` f64 addresses at `from` to PAs or negative fault codes at `to`. How many failed; their records are not kept. */
+  vcpu_translate_many(v: number, from: number, to: number, count: number, access: number): number;
+  /** Translation without any effect: no TLB, no update, no statistics; PROBE words of the state page say what was found. VA in args[0]. */
+  vcpu_probe(v: number, access: number): number;
+  /** Loads 1, 2 or 4 bytes; value, or a negative fault code. */
+  vcpu_read(v: number, va: number, size: number): number;
+  vcpu_write(v: number, va: number, size: number, value: number): number;
+  /** Any access: OP, size 1, 2, 4, 8 (16: a pair, READ and WRITE only). args[0] VA, args[1] value or operand, args[2] compare value (or high half).
+   *  0 with r[0] loaded or old value (r[1] high half), r[2] the PA; STXR: 0 stored, 1 not; or a negative fault code. `flags`: ACCESS.UNPRIVILEGED. */
+  vcpu_access(v: number, op: number, size: number, flags: number): number;
+  vcpu_clear_exclusive(v: number): void;
+  /** Address translation instruction AT_OP on args[0]. 0: PAR_EL1 in the state page; negative: taken to EL2 as a fault. */
+  vcpu_at(v: number, op: number): number;
+  /** TLBI_OP of this vCPU's VMID. args[0] address, args[1] pages of a range, args[2] ASID. `level`: leaf level or LEVEL_UNKNOWN. */
+  vcpu_tlbi(v: number, op: number, level: number, broadcast: number): void;
+  /** A broadcast by software outside every guest, for this VMID. Arguments as above. */
+  engine_tlbi(op: number, vmid: number, level: number): void;
+  /** Opens and closes the bracket in which a translation is good; poll applies what was invalidated meanwhile. Number of TLBIs applied. */
+  vcpu_enter(v: number): number;
+  vcpu_exit(v: number): void;
+  vcpu_poll(v: number): number;
+  /** HACDBS: cleans what its buffer lists until its end, a stop mark or an error. Entries processed. */
+  vcpu_hacdbs(v: number): number;
+  /** VMID that TLB invalidations of this table carry. */
+  pgt_vmid(pgt: number): number;
+
   // ---- events ---------------------------------------------------------------------------------------------
   events_pointer(): number;
   events_capacity(): number;
@@ -307,3 +355,181 @@ export const LIST = { LEAVES: 1, TABLES: 2, INVALID: 4, EMPTY: 8 } as const;
 
 /** Prot as it crosses in an i32: X 1, W 2, R 4, DEVICE 8, NORMAL_NC 16, SW0..SW3 32..256. */
 export const PROT_KNOWN = 511;
+
+// ---- vCPU --------------------------------------------------------------------------------------------------
+
+/** Bits of an access. A read-modify-write is READ | WRITE. UNPRIVILEGED: as EL0, whatever PSTATE says (LDTR, STTR). */
+export const ACCESS = { READ: 1, WRITE: 2, FETCH: 4, UNPRIVILEGED: 8 } as const;
+
+/** `vcpu_access`. */
+export const OP = {
+  READ: 1,
+  WRITE: 2,
+  FETCH: 3,
+  ADD: 4, // LDADD
+  CLR: 5, // LDCLR
+  EOR: 6,
+  SET: 7,
+  SWP: 8,
+  CAS: 9,
+  LDXR: 10,
+  STXR: 11,
+} as const;
+
+/** `vcpu_at`. */
+export const AT_OP = {
+  S1E1R: 0,
+  S1E1W: 1,
+  S1E0R: 2,
+  S1E0W: 3,
+  S12E1R: 4,
+  S12E1W: 5,
+  S12E0R: 6,
+  S12E0W: 7,
+  S1E2R: 8,
+  S1E2W: 9,
+} as const;
+
+/** `vcpu_tlbi`, `engine_tlbi`. */
+export const TLBI_OP = {
+  IPAS2E1: 1,
+  IPAS2LE1: 2,
+  RIPAS2E1: 3,
+  RIPAS2LE1: 4,
+  VMALLE1: 5,
+  VMALLS12E1: 6,
+  ALLE1: 7,
+  VAE1: 8,
+  VALE1: 9,
+  VAAE1: 10,
+  VAALE1: 11,
+  ASIDE1: 12,
+  RVAE1: 13,
+  RVALE1: 14,
+  RVAAE1: 15,
+  RVAALE1: 16,
+} as const;
+
+/** Byte offsets in a vCPU's state page. Registers are u64. */
+export const STATE = {
+  HCR_EL2: 0,
+  VTCR_EL2: 8,
+  VTTBR_EL2: 16,
+  SCTLR_EL1: 24,
+  TCR_EL1: 32,
+  TTBR0_EL1: 40,
+  TTBR1_EL1: 48,
+  MAIR_EL1: 56,
+  SCTLR_EL2: 64,
+  TCR_EL2: 72,
+  TTBR0_EL2: 80,
+  MAIR_EL2: 88,
+  ID_AA64MMFR0_EL1: 96,
+  ID_AA64MMFR1_EL1: 104,
+  ID_AA64MMFR2_EL1: 112,
+  /** EL in 3:2, PAN in 22. */
+  PSTATE: 120,
+  HDBSSBR_EL2: 128,
+  HDBSSPROD_EL2: 136,
+  HACDBSBR_EL2: 144,
+  HACDBSCONS_EL2: 152,
+  PAR_EL1: 160,
+  /** Settings, u32: KNOB bits; events (VCPU_EVENTS bits); log2 of the exclusives granule; one spurious failure in so many (0: none); seed. */
+  KNOBS: 168,
+  EVENTS: 172,
+  ERG_SHIFT: 176,
+  SPURIOUS: 180,
+  SEED: 184,
+  /** One speculative walk in so many translations (0: none). */
+  SPECULATE: 188,
+  // the last fault: u32 FSC, i32 level, u32 stage, u32 FAULT_FLAG bits, u64 ESR, FAR, HPFAR, IPA
+  FSC: 192,
+  LEVEL: 196,
+  STAGE: 200,
+  FLAGS: 204,
+  ESR: 208,
+  FAR: 216,
+  HPFAR: 224,
+  IPA: 232,
+  // what vcpu_probe (and AT) found: u64 PA; u8 ATTR (as in MAIR), u8 SH (as in PAR), i8 stage-1 level, i8 stage-2 level (127: stage off);
+  // u8 log2 of what the stage-1, stage-2 leaf maps, u8 ACCESS bits allowed in all, u8 zero; u64 IPA
+  PROBE_PA: 240,
+  PROBE_ATTR: 248,
+  PROBE_SH: 249,
+  PROBE_LEVEL1: 250,
+  PROBE_LEVEL2: 251,
+  PROBE_SHIFT1: 252,
+  PROBE_SHIFT2: 253,
+  PROBE_ALLOWED: 254,
+  /** u64 counters, COUNTER order. */
+  COUNTERS: 256,
+  PROBE_IPA: 504,
+} as const;
+
+/** Counters, by number. Reads per level: -1, 0, 1, 2, 3. QUICK[n]: walks of 1 + n stage-2 descriptors, from level 1 on. */
+export const COUNTER = {
+  READS_STAGE2: 0,
+  READS_STAGE1: 5,
+  QUICK: 10,
+  AF_STAGE1: 13,
+  DIRTY_STAGE1: 14,
+  AF_STAGE2: 15,
+  DIRTY_STAGE2: 16,
+  TLB_HITS: 17,
+  TLB_MISSES: 18,
+  TLB_STALE: 19,
+  RESTARTS: 20,
+  WALK_CACHE_HITS: 21,
+  STAGE2_TLB_HITS: 22,
+  FAULTS: 23,
+  SPURIOUS_FAULTS: 24,
+  TLBI_APPLIED: 25,
+  TLB_CONFLICTS: 26,
+  HDBSS_ENTRIES: 27,
+  SPECULATIVE: 28,
+} as const;
+export const COUNTERS = 30;
+
+/** Freedoms of the architecture that a bit takes the other way (HW model knobs K-1 .. K-13), and modes. */
+export const KNOB = {
+  BASE_KEPT: 1, //            K-1  low bits of a table base count
+  SH_OUTER: 2, //             K-2  SH=01 is outer shareable
+  CONTIGUOUS_CONFLICT: 4, //  K-3  an inconsistent contiguous group is a TLB conflict abort
+  WNR_WALK: 8, //             K-4  WnR of an S1PTW fault is the direction of the walk's own access
+  HPFAR_POISON: 16, //        K-5  HPFAR of a permission fault is poisoned
+  EXEC_NEEDS_R: 32, //        K-6
+  MEMATTR_DEVICE: 64, //      K-7  reserved MemAttr is Device
+  AF_ON_PERMISSION: 128, //   K-8
+  CAS_FAIL_CLEAN: 256, //     K-9  a failed CAS leaves the page clean
+  STXR_FAIL_DIRTY: 512, //    K-9  a failed STXR makes the page dirty
+  NO_ATOMIC_UPDATE: 1024, //  K-10 tables lie in memory without atomics
+  AT_UPDATES: 2048, //        K-11 AT sets AF, and its write forms dirty state
+  KEEP_ON_FAULT: 4096, //     K-12 a permission fault leaves the TLB entry
+  OWN_STORE_CLEARS: 8192, //  K-13
+  STRICT_MONITOR: 16384,
+  CHECKER: 32768,
+} as const;
+
+export const FAULT_FLAG = {
+  S1PTW: 1,
+  WRITE: 2, //     WnR
+  FETCH: 4,
+  CM: 8,
+  TO_EL2: 16,
+  HDBSSF: 32,
+  DIRTY_BIT: 64, // ISS2.DirtyBit
+  FROM_TLB: 128, // decided on a cached entry
+} as const;
+
+/** Event kinds of vCPUs. aux: number of the vCPU << 4 | what is said here. */
+export const VCPU_EVENT = {
+  HW_READ: 64, //     aux stage; level, a PA of the descriptor, b value, c input address of that stage
+  HW_UPDATE: 65, //   aux stage; n 1 AF, 2 dirty, 3 both; a PA of the descriptor, b new value, c input address
+  TLB_FILL: 66, //    aux TLB_KIND; n VMID | ASID << 16, a input address, b output word, c IPA
+  TLB_STALE: 67, //   aux TLB_KIND; a input address, b PA that the entry gives, c PA that memory gives now (2^64 - 1: none)
+  TLB_CONFLICT: 68, // aux TLB_KIND; a input address, b PA of the new entry, c PA of the other
+  CONTIGUOUS: 69, //  aux stage; level, a PA of the descriptor, b value, c value of a member that disagrees
+  TLBI: 70, //        aux TLBI_OP below 32 with the vCPU's number << 5 (2047: no vCPU); level, n VMID | ASID << 16, a address, b pages, c 1 broadcast
+} as const;
+export const VCPU_EVENTS = { WALKS: 1, UPDATES: 2, TLB: 4 } as const;
+export const TLB_KIND = { COMBINED: 1, STAGE2: 2, WALK_STAGE2: 3, WALK_STAGE1: 4 } as const;
