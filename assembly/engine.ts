@@ -4,13 +4,13 @@ import { ALLOC, ALLOC_EXACT, TABLES } from "./events";
 import * as events from "./events";
 import { levelShift, rootOrder, stage1Levels, stage2Possible } from "./geometry";
 import {
-  argument, enter, leave, HEADER_BYTES, H_BUDGET, H_COMMITTED, H_EVENTS, H_GROWABLE, H_MAGIC, H_OBJECTS, H_PHYS, H_THREADS,
-  H_UNITS, H_VERSION, MAGIC, overhead, PHYS_ALIGN, REGION_ALIGN, ringCapacity, setResult, THREAD_BYTES,
+  argument, enter, header, leave, HEADER_BYTES, H_BUDGET, H_COMMITTED, H_EVENTS, H_GROWABLE, H_MAGIC, H_OBJECTS, H_PHYS,
+  H_THREADS, H_UNITS, H_VERSION, H_WATCHERS, MAGIC, overhead, PHYS_ALIGN, REGION_ALIGN, ringCapacity, setResult, THREAD_BYTES,
   thread, T_STATE, UNIT_SHIFT, VERSION, toPhysical,
 } from "./layout";
 import { LAST_LEVEL } from "./descriptor";
 import { dsbIshst } from "./maintenance";
-import { HYP, Pgt, releaseSlot, STAGE2, takeSlot } from "./pgt";
+import { HYP, numberOf, Pgt, releaseSlot, STAGE2, takeSlot, WATCHED } from "./pgt";
 import * as pools from "./pool";
 import { rootBytes, startLevelOf, vtcr, wideAddresses } from "./vtcr";
 
@@ -96,7 +96,8 @@ function create(kind: u32, pageShift: u32, iaBits: u32, startLevel: i32, options
   pgt.startLevel = startLevel;
   pgt.rootShift = levelShift(pageShift, startLevel);
   pgt.iaBits = iaBits;
-  pgt.events = mask;
+  pgt.vmid = numberOf(slot);
+  pgt.events = (mask & ~WATCHED) | (atomic.load<u32>(header, H_WATCHERS) ? WATCHED : 0);
   pgt.paLimit = <u64>1 << (wideAddresses(pageShift, options) ? 52 : 48);
   return pgt;
 }

@@ -11,6 +11,8 @@
 // @ts-ignore: decorator
 @inline export const EBUSY: i32 = 16;
 // @ts-ignore: decorator
+@inline export const EEXIST: i32 = 17;
+// @ts-ignore: decorator
 @inline export const EINVAL: i32 = 22;
 // @ts-ignore: decorator
 @inline export const EMFILE: i32 = 24;

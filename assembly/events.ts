@@ -79,6 +79,22 @@ import { header, ring, H_EVENTS, H_EVENT_HEAD, H_EVENT_LOST, H_EVENT_TAIL, RECOR
 // @ts-ignore: decorator
 @inline export const VISIT_END: u32 = 49;
 
+// Of vCPUs.
+// @ts-ignore: decorator
+@inline export const HW_READ: u32 = 64;
+// @ts-ignore: decorator
+@inline export const HW_UPDATE: u32 = 65;
+// @ts-ignore: decorator
+@inline export const TLB_FILL: u32 = 66;
+// @ts-ignore: decorator
+@inline export const TLB_STALE: u32 = 67;
+// @ts-ignore: decorator
+@inline export const TLB_CONFLICT: u32 = 68;
+// @ts-ignore: decorator
+@inline export const CONTIGUOUS: u32 = 69;
+// @ts-ignore: decorator
+@inline export const TLBI: u32 = 70;
+
 /** A level that the operation does not know. */
 // @ts-ignore: decorator
 @inline export const LEVEL_UNKNOWN: i32 = 127;

@@ -15,7 +15,7 @@ import {
 } from "./layout";
 import { flushRange } from "./maintenance";
 import * as monitor from "./monitor";
-import { HVHE, HYP, liveGeneration, LPA2, Pgt, releaseSlot } from "./pgt";
+import { HVHE, HYP, liveGeneration, LPA2, Pgt, releaseSlot, setEvents } from "./pgt";
 import * as pools from "./pool";
 import { hypProt, memoryProt, stage2Prot, unpack } from "./prot";
 import { testClearYoung } from "./visit/age";
@@ -67,6 +67,7 @@ export function pool_capacity(): u32 { return load<u32>(header, H_UNITS); }
 export function pool_budget(): u32 { return load<u32>(header, H_BUDGET); }
 export function pool_set_budget(units: u32): void { store<u32>(header, units, H_BUDGET); }
 export function pool_references(pointer: usize): u32 { return pools.references(pointer); }
+export function pool_free(page: usize, pageShift: u32): void { pools.free(page, pageShift, 1); }
 export function pool_alloc(pageShift: u32): usize { return pools.allocate(pageShift, 1); }
 
 // ---- caches ----------------------------------------------------------------------------------------------------
@@ -94,7 +95,8 @@ export function pgt_create(
 
 export function pgt_destroy(pgt: usize): i32 { return destroy(table(pgt)); }
 export function pgt_release(pgt: usize): void { releaseSlot(pgt); }
-export function pgt_set_events(pgt: usize, mask: u32): void { table(pgt).events = mask; }
+export function pgt_vmid(pgt: usize): u32 { return table(pgt).vmid; }
+export function pgt_set_events(pgt: usize, mask: u32): void { setEvents(table(pgt), mask); }
 export function pgt_root(pgt: usize): usize { return table(pgt).root; }
 export function pgt_generation(pgt: usize): u32 { return liveGeneration(pgt); }
 export function pgt_pages(pgt: usize): u32 { return table(pgt).tables; }
@@ -281,3 +283,5 @@ export function events_count(): u32 { return events.count(); }
 export function events_tail(): u32 { return events.tail(); }
 export function events_consume(count: u32): void { events.consume(count); }
 export function events_lost(): u32 { return events.lost(); }
+
+export * from "./vcpu/index";

@@ -7,6 +7,8 @@
  *             scratch, 16 KiB a thread: argument block, visitors, batch records
  *             objects, 256 bytes each: page tables and caches
  *             event ring, 32 bytes a record
+ *             TLB invalidation log, 32 bytes a record
+ *             granule versions of the strict exclusive monitor, 4 bytes each
  *             page metadata, 8 bytes a unit: reference count, link of a free list or cache
  *   +overhead (64 KiB aligned) the table-page pool: unit 0 is physical address `phys`
  *
@@ -17,7 +19,7 @@
 // @ts-ignore: decorator
 @inline export const MAGIC: u64 = 0x0032_4547_4154_53f7; // 0xf7 "STAGE2" 0
 // @ts-ignore: decorator
-@inline export const VERSION: u32 = 1;
+@inline export const VERSION: u32 = 2;
 
 // Header: identity (written once, MAGIC last) ------------------------------------------------------------
 // @ts-ignore: decorator
@@ -60,6 +62,15 @@
 @inline export const H_EVENT_LOST: usize = 452;
 
 // @ts-ignore: decorator
+@inline export const H_TLBI_HEAD: usize = 512; // invalidations logged so far, modulo 2^32
+// @ts-ignore: decorator
+@inline export const H_WATCHERS: usize = 576; // vCPUs with a TLB
+// @ts-ignore: decorator
+@inline export const H_MAP: usize = 640; // physical memory map beside the pool: MAP_SEGMENTS of 32 bytes
+// @ts-ignore: decorator
+@inline export const MAP_SEGMENTS: u32 = 7;
+
+// @ts-ignore: decorator
 @inline export const HEADER_BYTES: usize = 4096;
 // @ts-ignore: decorator
 @inline export const THREAD_BYTES: usize = 64;
@@ -71,6 +82,10 @@
 @inline export const RECORD_BYTES: usize = 32;
 // @ts-ignore: decorator
 @inline export const META_BYTES: usize = 8;
+// @ts-ignore: decorator
+@inline export const TLBI_RECORDS: u32 = 1024;
+// @ts-ignore: decorator
+@inline export const GRANULES: u32 = 1024;
 // @ts-ignore: decorator
 @inline export const UNIT_SHIFT: u32 = 12;
 // @ts-ignore: decorator
@@ -116,10 +131,14 @@ export let thread: usize = 0;
 export let scratch: usize = 0;
 export let objects: usize = 0;
 export let ring: usize = 0;
+export let tlbiLog: usize = 0;
+export let granules: usize = 0;
 export let meta: usize = 0;
 export let pool: usize = 0;
 /** pointer - physical address of every table page, modulo 2^64. */
 export let delta: u64 = 0;
+/** Physical address of the pool. */
+export let poolPhys: u64 = 0;
 
 /** Forgets the thread slot: what is left of this instance can neither free nor use it. */
 export function leave(): void { thread = 0; }
@@ -136,6 +155,8 @@ export function overhead(units: u32, threads: u32, objectCount: u32, events: u32
     <u64>threads * (THREAD_BYTES + SCRATCH_BYTES) +
     <u64>objectCount * OBJECT_BYTES +
     <u64>ringCapacity(events) * RECORD_BYTES +
+    <u64>TLBI_RECORDS * RECORD_BYTES +
+    <u64>GRANULES * 4 +
     <u64>units * META_BYTES;
   return (bytes + REGION_ALIGN - 1) & ~(REGION_ALIGN - 1);
 }
@@ -152,9 +173,12 @@ export function enter(base: usize, slot: usize): void {
   scratch = scratches + slot * SCRATCH_BYTES;
   objects = scratches + threads * SCRATCH_BYTES;
   ring = objects + objectCount * OBJECT_BYTES;
-  meta = ring + <usize>ringCapacity(events) * RECORD_BYTES;
+  tlbiLog = ring + <usize>ringCapacity(events) * RECORD_BYTES;
+  granules = tlbiLog + <usize>TLBI_RECORDS * RECORD_BYTES;
+  meta = granules + <usize>GRANULES * 4;
   pool = base + <usize>overhead(units, <u32>threads, <u32>objectCount, events);
-  delta = <u64>pool - load<u64>(base, H_PHYS);
+  poolPhys = load<u64>(base, H_PHYS);
+  delta = <u64>pool - poolPhys;
 }
 
 // @ts-ignore: decorator

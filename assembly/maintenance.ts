@@ -1,10 +1,11 @@
 /**
  * TLB invalidation, cache maintenance and barriers: the one place that every operation sends them through.
- * A table that logs nothing pays one test of its event mask.
+ * A table that logs nothing and that no TLB watches pays one test of its event mask.
  */
-import { BARRIERS, FLUSH_CALLS, MAINTENANCE } from "./events";
+import { BARRIERS, FLUSH_CALLS, LEVEL_UNKNOWN, MAINTENANCE } from "./events";
 import * as events from "./events";
-import { NO_DCACHE, NO_ICACHE, Pgt, TLBI_BY_RANGE } from "./pgt";
+import { NO_DCACHE, NO_ICACHE, Pgt, TLBI_BY_RANGE, WATCHED } from "./pgt";
+import { ALL_THREADS, announce, IPAS2E1, RIPAS2E1, thisThread, VMALLE1, VMALLS12E1 } from "./tlbi";
 
 /** Largest range of one TLBI RIPAS2E1IS, in pages: (NUM 31 + 1) << (5 * SCALE 3 + 1) (Arm ARM C5.5). */
 // @ts-ignore: decorator
@@ -15,13 +16,24 @@ import { NO_DCACHE, NO_ICACHE, Pgt, TLBI_BY_RANGE } from "./pgt";
   if (pgt.logs(group)) events.append(kind, level, 0, 0, a, b, 0);
 }
 
+/**
+ * Stage-2 entries first, then what was combined with them: in the other order a CPU could combine anew what is about
+ * to go (Arm ARM D8.14). __kvm_tlb_flush_vmid_ipa.
+ */
+function dropIpa(pgt: Pgt, ipa: u64, level: i32, threads: u32): void {
+  announce(IPAS2E1, level, pgt.vmid, 0, ipa, 1 << (pgt.pageShift - 12), threads);
+  announce(VMALLE1, LEVEL_UNKNOWN, pgt.vmid, 0, 0, 0, threads);
+}
+
 /** Every CPU drops what it holds for this IPA at this level (LEVEL_UNKNOWN: at any). */
 export function tlbiIpa(pgt: Pgt, ipa: u64, level: i32): void {
+  if (pgt.events & WATCHED) dropIpa(pgt, ipa, level, ALL_THREADS);
   log(pgt, MAINTENANCE, events.TLBI_IPA, level, ipa, 0);
 }
 
 /** The same on this CPU only. */
 export function tlbiIpaLocal(pgt: Pgt, ipa: u64, level: i32): void {
+  if (pgt.events & WATCHED) dropIpa(pgt, ipa, level, thisThread());
   log(pgt, MAINTENANCE, events.TLBI_IPA_NSH, level, ipa, 0);
 }
 
@@ -29,17 +41,27 @@ export function tlbiIpaLocal(pgt: Pgt, ipa: u64, level: i32): void {
 export function flushRange(pgt: Pgt, ipa: u64, size: u64): void {
   log(pgt, FLUSH_CALLS, events.TLB_FLUSH_RANGE, 0, ipa, size);
   if (!pgt.has(TLBI_BY_RANGE)) {
+    forgetTable(pgt);
     log(pgt, MAINTENANCE, events.TLBI_VMID, 0, 0, 0);
     return;
   }
-  if (!pgt.logs(MAINTENANCE)) return;
+  if (!pgt.events) return;
   let pages = size >> pgt.pageShift;
   while (pages > 0) {
     const piece = min(pages, MAX_RANGE_PAGES);
+    if (pgt.events & WATCHED) {
+      announce(RIPAS2E1, LEVEL_UNKNOWN, pgt.vmid, 0, ipa, <u32>piece << (pgt.pageShift - 12), ALL_THREADS);
+    }
     log(pgt, MAINTENANCE, events.TLBI_RANGE, 0, ipa, piece);
     ipa += piece << pgt.pageShift;
     pages -= piece;
   }
+  if (pgt.events & WATCHED) announce(VMALLE1, LEVEL_UNKNOWN, pgt.vmid, 0, 0, 0, ALL_THREADS);
+}
+
+/** Nothing of this table's VMID stays in any TLB. */
+export function forgetTable(pgt: Pgt): void {
+  if (pgt.events & WATCHED) announce(VMALLS12E1, LEVEL_UNKNOWN, pgt.vmid, 0, 0, 0, ALL_THREADS);
 }
 
 /** Hypervisor stage 1: by VA, the last level only. */

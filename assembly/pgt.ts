@@ -7,6 +7,10 @@ import { REFERENCES, TABLES } from "./events";
 import * as events from "./events";
 import * as pool from "./pool";
 
+/** Beside the event groups in a table's mask: vCPUs with TLBs are there, invalidations reach them through the log. */
+// @ts-ignore: decorator
+@inline export const WATCHED: u32 = 1 << 31;
+
 // Kinds of objects.
 // @ts-ignore: decorator
 @inline export const FREE_SLOT: u32 = 0;
@@ -16,6 +20,8 @@ import * as pool from "./pool";
 @inline export const HYP: u32 = 2;
 // @ts-ignore: decorator
 @inline export const CACHE: u32 = 3;
+// @ts-ignore: decorator
+@inline export const VCPU: u32 = 4;
 
 // Options of a page table.
 // @ts-ignore: decorator
@@ -70,7 +76,7 @@ export class Pgt {
   rootShift: u32;
   /** First root page; 0 before init and after destroy. */
   root: usize;
-  /** Mask of the event groups that this table logs. */
+  /** Mask of the event groups that this table logs, and WATCHED. 0: nobody sees the steps of an operation. */
   events: u32;
   /** Table pages in use, root included. */
   tables: u32;
@@ -81,6 +87,8 @@ export class Pgt {
   /** First output address that no entry can hold. */
   paLimit: u64;
   vtcr: u64;
+  /** Names this table's translations in TLBs. */
+  vmid: u32;
   /** Tells this object from others that had its slot before; survives the clearing of the slot. */
   generation: u32;
 
@@ -117,6 +125,31 @@ export function liveGeneration(pointer: usize): u32 {
   if (offset >= <usize>load<u32>(header, H_OBJECTS) * OBJECT_BYTES || offset % OBJECT_BYTES) return 0;
   const pgt = changetype<Pgt>(pointer);
   return (pgt.kind == STAGE2 || pgt.kind == HYP) && pgt.root ? pgt.generation : 0;
+}
+
+/** Number of an object, from 1: no two that live have the same. */
+export function numberOf(slot: usize): u32 { return <u32>((slot - objects) / OBJECT_BYTES) + 1; }
+
+/** Tells every page table that vCPUs with TLBs are there, or that the last one is gone. */
+export function setWatched(watched: bool): void {
+  const end = objects + <usize>load<u32>(header, H_OBJECTS) * OBJECT_BYTES;
+  for (let slot = objects; slot < end; slot += OBJECT_BYTES) {
+    const kind = atomic.load<u32>(slot);
+    if (kind != STAGE2 && kind != HYP) continue;
+    if (watched) atomic.or<u32>(slot, WATCHED, offsetof<Pgt>("events"));
+    else atomic.and<u32>(slot, ~WATCHED, offsetof<Pgt>("events"));
+  }
+}
+
+/** Which event groups a table logs; who watches it stays. */
+export function setEvents(pgt: Pgt, mask: u32): void {
+  const word = changetype<usize>(pgt) + offsetof<Pgt>("events");
+  let old = atomic.load<u32>(word);
+  while (true) {
+    const found = atomic.cmpxchg<u32>(word, old, (old & WATCHED) | (mask & ~WATCHED));
+    if (found == old) return;
+    old = found; // lost to a vCPU that came or went: keep what it says
+  }
 }
 
 export function releaseSlot(slot: usize): void { atomic.store<u32>(slot, FREE_SLOT); }

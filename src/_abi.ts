@@ -49,6 +49,8 @@ export interface Core {
   pool_references(pointer: number): number;
   /** Allocates a zeroed page for an imported table (reference count 1): pointer or 0. Freed by destroy. */
   pool_alloc(pageShift: number): number;
+  /** Gives back a page of `pool_alloc` that is in no table. */
+  pool_free(pointer: number, pageShift: number): void;
 
   // ---- caches: pages set aside for table building -------------------------------------------------------
   cache_create(pageShift: number): number;

@@ -4,6 +4,7 @@ import { isCounted } from "../descriptor";
 import { FREE_EXACT, TABLES } from "../events";
 import * as events from "../events";
 import { scratch, S_REAPER, toPhysical } from "../layout";
+import { forgetTable } from "../maintenance";
 import { HYP, Pgt, putPage } from "../pgt";
 import * as pool from "../pool";
 import * as slots from "../slot";
@@ -71,6 +72,7 @@ export function destroy(pgt: Pgt): i32 {
   }
   if (pgt.logs(TABLES)) events.append(FREE_EXACT, 0, 0, pgt.rootPages, toPhysical(root), 0, 0);
   atomic.sub<u32>(changetype<usize>(pgt), pgt.rootPages, offsetof<Pgt>("tables"));
+  forgetTable(pgt);
   pool.free(root, pgt.pageShift, pgt.rootPages);
   return extra;
 }

@@ -6,7 +6,7 @@
  * 64-bit values are hex strings. A step is only as good as what it lets us compare, so each kind of step lists the
  * results that it must have.
  */
-import { inputError, parseJson, readText } from "../input.ts";
+import { inputError, parseJson } from "../input.ts";
 
 /** Everything an observed result may hold, as JSON. */
 export type Result = Readonly<Record<string, unknown>>;
@@ -141,11 +141,8 @@ export class Step {
   }
 }
 
-/** The steps of a vector file. Anything that is not one is an input error. */
-export function readVectors(path: string): Step[] {
-  const lines = readText(path).split("\n");
-  if (lines.at(-1) === "") lines.pop();
-  if (lines.length === 0) throw inputError(path, "an empty file");
+/** The steps that lines hold. Anything that is not one is an input error. @throws Stage2Error `BAD_INPUT` */
+export function parseSteps(path: string, lines: readonly string[]): Step[] {
   return lines.map((line, index) => {
     const place = `line ${index + 1}`;
     return checkedStep(parseJson(path, line, place), index, (message) => {
@@ -156,10 +153,8 @@ export function readVectors(path: string): Step[] {
 
 function checkedStep(value: unknown, index: number, refuse: (message: string) => never): Step {
   if (!isObject(value)) return refuse("not a JSON object");
-  if (index === 0 && "regs" in value && "access" in value)
-    return refuse("hardware vectors are not part of this version");
   const { i, op, r } = value;
-  if (!isObject(op) || !isObject(r)) return refuse("not a page-table vector");
+  if (!isObject(op) || !isObject(r)) return refuse("not a vector");
   if (i !== index) return refuse(`step ${String(i)} stands where step ${index} belongs`);
   const name = String(op["op"]);
   const shape = Object.hasOwn(SHAPES, name) ? SHAPES[name] : undefined;

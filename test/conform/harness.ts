@@ -5,6 +5,8 @@ import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 import { afterAll } from "vitest";
 import { main } from "../../src/cli/stage2.ts";
+import { readVectorFile } from "../../src/conform/files.ts";
+import type { Step } from "../../src/conform/vectors.ts";
 
 export const VECTORS = new URL("../vectors/", import.meta.url).pathname;
 
@@ -40,6 +42,13 @@ export function linesOf(name: string): Line[] {
     .trimEnd()
     .split("\n")
     .map((line) => JSON.parse(line) as Line);
+}
+
+/** The steps of a file of page-table vectors, as the command reads them. */
+export function stepsOf(path: string): Step[] {
+  const file = readVectorFile(path);
+  if (file.kind !== "page-table") throw new Error(`${path} has other vectors`);
+  return file.steps;
 }
 
 /** Writes a file that a test may destroy, and answers its path. */

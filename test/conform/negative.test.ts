@@ -3,9 +3,8 @@ import { readFileSync } from "node:fs";
 import binaryen from "binaryen";
 import { describe, expect, it } from "vitest";
 import { Replayer } from "../../src/conform/replay.ts";
-import { readVectors } from "../../src/conform/vectors.ts";
 import { instrument } from "../../src/instrument/instrument.ts";
-import { type Line, VECTORS, linesOf, stage2, writeLines } from "./harness.ts";
+import { type Line, VECTORS, linesOf, stage2, stepsOf, writeLines } from "./harness.ts";
 
 /** Changes the first step that has what `change` is looking for. */
 function tamper(name: string, change: (line: Line) => boolean): { path: string; step: number } {
@@ -103,7 +102,7 @@ describe("a changed recording", () => {
   ])("is found without events: %s", (_what, name, field, change) => {
     const { path, step } = tamper(name, change);
     const replayer = new Replayer({ instrumented: () => new WebAssembly.Module(instrument(core)) });
-    const differences = replayer.run(readVectors(path), "untraced");
+    const differences = replayer.run(stepsOf(path), "untraced");
     expect(differences).toMatchObject([{ field, step, run: "untraced" }]);
   });
 });
@@ -137,7 +136,7 @@ describe("a broken core", () => {
     const names = ["s_aging_4k", "s_out_of_range_4k", "s_races_4k", "s_attr_fwb_4k"];
     const reports = names.map((name) => {
       const file = `${VECTORS}${name}.jsonl.gz`;
-      return replayer.replay(file, readVectors(file));
+      return replayer.replay(file, stepsOf(file));
     });
     expect(reports.some(({ failed }) => failed > 0)).toBe(true);
   });

@@ -1,0 +1,83 @@
+/**
+ * The physical memory map: which pointer a physical address lies at. The table-page pool is the first segment and the
+ * fast path; up to seven more come from the embedder: guest RAM, or tables that somebody else built. Where nothing is,
+ * an access gets an external abort.
+ *
+ *   segment: +0 first address   +8 bytes (0: free)   +16 pointer
+ */
+import { EEXIST, EINVAL, EMFILE, ENOENT } from "./errno";
+import { delta, H_COMMITTED, H_MAP, H_UNITS, header, MAP_SEGMENTS, pool, poolPhys, UNIT_SHIFT } from "./layout";
+
+// @ts-ignore: decorator
+@inline const SEGMENT_BYTES: usize = 32;
+// @ts-ignore: decorator
+@inline const PA_LIMIT: u64 = <u64>1 << 52;
+
+// @ts-ignore: decorator
+@inline function segmentAt(index: u32): usize { return header + H_MAP + <usize>index * SEGMENT_BYTES; }
+
+/** Bytes of the pool that exist today. */
+// @ts-ignore: decorator
+@inline export function poolBytes(): u64 { return <u64>atomic.load<u32>(header, H_COMMITTED) << UNIT_SHIFT; }
+
+/** Pointer to the aligned word of at most 16 bytes at this physical address; 0: no memory there. */
+// @ts-ignore: decorator
+@inline export function pointerTo(pa: u64): usize {
+  return pa - poolPhys < poolBytes() ? <usize>(pa + delta) : pointerBeyondPool(pa);
+}
+
+function pointerBeyondPool(pa: u64): usize {
+  for (let i: u32 = 0; i < MAP_SEGMENTS; i++) {
+    const segment = segmentAt(i);
+    const offset = pa - load<u64>(segment);
+    if (offset < atomic.load<u64>(segment, 8)) return <usize>load<u32>(segment, 16) + <usize>offset;
+  }
+  return 0;
+}
+
+/** Physical address of a pointer that the map gave. */
+export function physicalOf(pointer: usize): u64 {
+  for (let i: u32 = 0; i < MAP_SEGMENTS; i++) {
+    const segment = segmentAt(i);
+    const offset = <u64>pointer - <u64>load<u32>(segment, 16);
+    if (offset < atomic.load<u64>(segment, 8)) return load<u64>(segment) + offset;
+  }
+  return <u64>pointer - delta;
+}
+
+/** Pointer to guest memory: the table pages are no place for a program's loads and stores. */
+export function dataPointer(pa: u64): usize { return pointerBeyondPool(pa); }
+
+// @ts-ignore: decorator
+@inline function overlap(a: u64, aBytes: u64, b: u64, bBytes: u64): bool { return a < b + bBytes && b < a + aBytes; }
+
+/** Adds a segment. Nothing changes unless the result is 0. */
+export function addSegment(pa: u64, pointer: usize, bytes: u64): i32 {
+  if ((pa | <u64>pointer | bytes) & 0xfff || !bytes || pa >= PA_LIMIT || bytes > PA_LIMIT - pa) return -EINVAL;
+  if (<u64>pointer + bytes > <u64><u32>memory.size() << 16) return -EINVAL;
+  const wholePool = <u64>load<u32>(header, H_UNITS) << UNIT_SHIFT;
+  if (overlap(<u64>pointer, bytes, <u64>header, <u64>(pool - header) + wholePool)) return -EINVAL;
+  if (overlap(pa, bytes, poolPhys, wholePool)) return -EEXIST;
+  let free: usize = 0;
+  for (let i: u32 = 0; i < MAP_SEGMENTS; i++) {
+    const segment = segmentAt(i);
+    const present = load<u64>(segment, 8);
+    if (!present) free = free ? free : segment;
+    else if (overlap(pa, bytes, load<u64>(segment), present)) return -EEXIST;
+  }
+  if (!free) return -EMFILE;
+  store<u64>(free, pa);
+  store<u32>(free, <u32>pointer, 16);
+  atomic.store<u64>(free, bytes, 8);
+  return 0;
+}
+
+export function removeSegment(pa: u64): i32 {
+  for (let i: u32 = 0; i < MAP_SEGMENTS; i++) {
+    const segment = segmentAt(i);
+    if (load<u64>(segment, 8) == 0 || load<u64>(segment) != pa) continue;
+    atomic.store<u64>(segment, 0, 8);
+    return 0;
+  }
+  return -ENOENT;
+}

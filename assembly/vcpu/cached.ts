@@ -1,0 +1,65 @@
+/** Stage-2 translation through the TLB: a cached entry of the IPA, or a walk that leaves one. */
+import * as fault from "./fault";
+import { raise } from "./fault";
+import { HD } from "./regime";
+import * as second from "./stage2";
+import { DBM, isDevice, needOf, walkStage2 } from "./stage2";
+import {
+  count, derived, IS_AT, IS_PROBE, KEEP_ON_FAULT, has, READ, SPECULATIVE_WALK, stage2Of, STAGE2_TLB_HITS, TABLE_WALK, UNALIGNED, Vcpu, WRITE,
+} from "./state";
+import * as tlb from "./tlb";
+import { S2AP_W } from "../descriptor";
+
+// What stage 2 allowed for the last translation, beside its address in stage2.ts.
+export let allowed: u32 = 0;
+export let clean: bool = false;
+export let device: bool = false;
+
+/** Stage 2 takes no part. */
+export function setOff(isDevice: bool): void {
+  allowed = 63;
+  clean = false;
+  device = isDevice;
+}
+
+export function translateStage2(v: Vcpu, ipa: u64, mode: u32): bool {
+  const d = derived(v);
+  const r = stage2Of(v);
+  const cached = d.hasTlb && !(mode & (IS_PROBE | IS_AT));
+  if (cached) {
+    const entry = tlb.findStage2(d, ipa >> r.pageShift);
+    if (entry) {
+      const decided = useEntry(v, entry, ipa, mode);
+      if (decided >= 0) return decided != 0;
+      tlb.drop(entry);
+    }
+  }
+  if (!walkStage2(v, ipa, mode)) return false;
+  allowed = second.allowed(v, r, second.leaf);
+  clean = r.has(HD) && (second.leaf & DBM) != 0 && !(second.leaf & S2AP_W);
+  device = isDevice(v, r, second.leaf);
+  if (cached) tlb.fillStage2(v, ipa, second.pa, allowed, clean, device, second.level, second.shift);
+  return true;
+}
+
+/** 1: translated, 0: a fault was recorded, -1: the entry cannot decide, memory must. */
+function useEntry(v: Vcpu, entry: usize, ipa: u64, mode: u32): i32 {
+  const rights = tlb.rightsOf(entry);
+  const need = mode & TABLE_WALK ? mode & (READ | WRITE) : needOf(v, mode);
+  if (mode & (TABLE_WALK | UNALIGNED) && tlb.isDevice(entry)) return -1;
+  if ((rights & need) == need) {
+    count(v, STAGE2_TLB_HITS);
+    const page = (<u64>1 << stage2Of(v).pageShift) - 1;
+    second.setFound(tlb.pageOf(entry) | (ipa & page), tlb.level2Of(entry), tlb.shift2Of(entry));
+    allowed = rights;
+    clean = tlb.isClean(entry);
+    device = tlb.isDevice(entry);
+    return 1;
+  }
+  if (tlb.isClean(entry) || mode & SPECULATIVE_WALK) return -1; // dirty state is decided on memory, never on a copy
+  const lacks = need & ~rights;
+  const extra: u32 = (lacks & (WRITE | WRITE << 3)) == lacks ? fault.F_WRITE : 0;
+  raise(v, fault.PERMISSION, tlb.level2Of(entry), 2, ipa, mode, extra | fault.F_FROM_TLB);
+  if (!has(v, KEEP_ON_FAULT)) tlb.drop(entry);
+  return 0;
+}

@@ -1,0 +1,92 @@
+/** From registers to what walks need; done after every change of a register or setting. */
+import { pointerTo } from "../memory";
+import * as fault from "./fault";
+import { configureEl1, configureEl2, configureStage2, DS, HAFT, Regime } from "./regime";
+import {
+  BASE_KEPT, CHECKER, CONTIGUOUS_CONFLICT, Derived, derived, el2Of, generationOf, has, highHalfOf, lowHalfOf, stage2Of, Vcpu, WALKS,
+} from "./state";
+import { generationIn } from "./tlb";
+
+// HCR_EL2, SCTLR_EL1, TCR_EL1, VTCR_EL2, PSTATE.
+// @ts-ignore: decorator
+@inline export const VM: u64 = 1 << 0;
+// @ts-ignore: decorator
+@inline export const DC: u64 = 1 << 12;
+// @ts-ignore: decorator
+@inline const M: u64 = 1 << 0;
+// @ts-ignore: decorator
+@inline const A1: u64 = 1 << 22;
+// @ts-ignore: decorator
+@inline const AS: u64 = 1 << 36;
+// @ts-ignore: decorator
+@inline const VS: u64 = 1 << 19;
+// @ts-ignore: decorator
+@inline const PAN: u64 = 1 << 22;
+
+// Tag of a context beside generation, VMID (31:16) and ASID (15:0).
+// @ts-ignore: decorator
+@inline const WITH_PAN: u64 = <u64>1 << 32;
+// @ts-ignore: decorator
+@inline const WITH_STAGE1: u64 = <u64>1 << 33;
+// @ts-ignore: decorator
+@inline const WITH_STAGE2: u64 = <u64>1 << 34;
+// @ts-ignore: decorator
+@inline const GLOBAL: u64 = <u64>1 << 63;
+
+export function vmidOf(v: Vcpu): u32 { return <u32>(v.vttbr >> 48) & (v.vtcr & VS ? 0xffff : 0xff); }
+
+export function asidOf(v: Vcpu): u32 {
+  const ttbr = v.tcr1 & A1 ? v.ttbr1 : v.ttbr0;
+  return <u32>(ttbr >> 48) & (v.tcr1 & AS ? 0xffff : 0xff);
+}
+
+export function configure(v: Vcpu): void {
+  const d = derived(v);
+  const keep = has(v, BASE_KEPT);
+  const el = <u32>(v.pstate >> 2) & 0b11;
+  configureStage2(stage2Of(v), v.vtcr, v.vttbr, v.hcr, v.mmfr0, v.mmfr1, v.mmfr2, keep);
+  configureEl1(lowHalfOf(v), false, v.tcr1, v.ttbr0, v.sctlr1, v.mmfr0, v.mmfr1, v.mmfr2, keep);
+  configureEl1(highHalfOf(v), true, v.tcr1, v.ttbr1, v.sctlr1, v.mmfr0, v.mmfr1, v.mmfr2, keep);
+  configureEl2(el2Of(v), v.tcr2, v.ttbrEl2, v.sctlr2, v.mmfr0, v.mmfr1, v.mmfr2, keep);
+  d.el2 = el >= 2;
+  d.el0 = el == 0;
+  d.pan = (v.pstate & PAN) != 0;
+  d.stage1On = (v.sctlr1 & M) != 0 && !(v.hcr & DC);
+  d.stage2On = (v.hcr & (VM | DC)) != 0;
+  d.attentive = has(v, CHECKER) || v.speculate != 0;
+  if (!d.random) d.random = v.seed | 1;
+  d.page2 = stage2Of(v).pageShift;
+  let fragment = d.stage2On ? d.page2 : 16;
+  if (d.stage1On) fragment = min(fragment, min(lowHalfOf(v).pageShift, highHalfOf(v).pageShift));
+  d.fragment = fragment;
+  retag(v);
+  setQuick(v, d);
+}
+
+/** The tags of this context, after the context or a generation changed. */
+export function retag(v: Vcpu): void {
+  const d = derived(v);
+  const vmid = vmidOf(v);
+  let context = <u64>vmid << 16 | generationIn(generationOf(v, vmid, false));
+  if (d.pan) context |= WITH_PAN;
+  if (d.stage1On) context |= WITH_STAGE1;
+  if (d.stage2On) context |= WITH_STAGE2;
+  d.context = context | (d.stage1On ? asidOf(v) : 0);
+  d.global = context | GLOBAL;
+  d.context2 = <u64>vmid | generationIn(generationOf(v, vmid, true));
+}
+
+/**
+ * The straight descent serves KVM's usual shape (4 KiB pages, start level 1, 48-bit descriptors) of a guest with stage 1
+ * off, where nobody asks for single steps. Whatever is unusual about an access then sends that access to the walk.
+ */
+function setQuick(v: Vcpu, d: Derived): void {
+  const r = stage2Of(v);
+  d.quick = !d.el2 && !d.stage1On && (v.hcr & (VM | DC)) == VM && !d.hasTlb && !d.attentive && !v.events &&
+    !(v.knobs & (CONTIGUOUS_CONFLICT | BASE_KEPT)) && r.refusal == fault.NONE && r.pageShift == 12 && r.startLevel == 1 &&
+    !r.has(DS | HAFT);
+  d.root = d.quick ? pointerTo(r.base) : 0;
+  // The whole root must lie behind one pointer.
+  const last = r.base + ((<u64>8 << (r.iaBits - r.rootShift)) - 8);
+  if (d.quick && (!d.root || pointerTo(last) != d.root + <usize>(last - r.base))) d.quick = false;
+}

@@ -1,0 +1,96 @@
+/** Making and unmaking vCPUs: an object slot, a page of state, two TLB arrays from the pool. */
+import { EINVAL, EMFILE, ENOMEM } from "../errno";
+import { H_OBJECTS, H_WATCHERS, header, OBJECT_BYTES, objects, UNIT_SHIFT } from "../layout";
+import { numberOf, Pgt, releaseSlot, setWatched, takeSlot, VCPU } from "../pgt";
+import * as pool from "../pool";
+import { head } from "../tlbi";
+import { configure } from "./configure";
+import { derived, Vcpu } from "./state";
+import { ENTRY_BYTES } from "./tlb";
+
+// The object slot: kind, then the state page. Its generation has the place that every object's has.
+// @ts-ignore: decorator
+@inline const STATE_PAGE: usize = 8;
+// @ts-ignore: decorator
+@inline const MAX_SETS: u32 = 4096;
+// @ts-ignore: decorator
+@inline const MAX_WAYS: u32 = 8;
+// @ts-ignore: decorator
+@inline const EL1: u64 = 1 << 2;
+// @ts-ignore: decorator
+@inline const ERG_SHIFT: u32 = 6;
+
+/** Pages (a power of two) for an array of entries. */
+function unitsFor(entries: u32): u32 {
+  const bytes = entries * <u32>ENTRY_BYTES;
+  const units = (bytes + 0xfff) >> UNIT_SHIFT;
+  return units <= 1 ? 1 : 1 << (32 - clz<u32>(units - 1));
+}
+
+export function create(sets: u32, ways: u32): i32 {
+  if (!sets != !ways || sets > MAX_SETS || ways > MAX_WAYS || (sets & (sets - 1)) != 0) return -EINVAL;
+  const slot = takeSlot(VCPU);
+  if (!slot) return -EMFILE;
+  const page = pool.allocate(UNIT_SHIFT, 1);
+  if (!page) {
+    releaseSlot(slot);
+    return -ENOMEM;
+  }
+  const v = changetype<Vcpu>(page);
+  const d = derived(v);
+  if (sets && !giveTlb(v, sets, ways)) {
+    pool.free(page, UNIT_SHIFT, 1);
+    releaseSlot(slot);
+    return -ENOMEM;
+  }
+  store<u32>(slot, <u32>page, STATE_PAGE);
+  d.slot = slot;
+  d.number = numberOf(slot);
+  v.pstate = EL1;
+  v.ergShift = ERG_SHIFT;
+  d.seen = head();
+  configure(v);
+  if (d.hasTlb && atomic.add<u32>(header, 1, H_WATCHERS) == 0) setWatched(true);
+  return <i32>page;
+}
+
+function giveTlb(v: Vcpu, sets: u32, ways: u32): bool {
+  const d = derived(v);
+  const units = unitsFor(sets * ways);
+  d.combined = pool.allocate(UNIT_SHIFT, units);
+  if (!d.combined) return false;
+  d.stage2 = pool.allocate(UNIT_SHIFT, units);
+  if (!d.stage2) {
+    pool.freeClean(d.combined, UNIT_SHIFT, units);
+    return false;
+  }
+  d.units = units;
+  d.sets = sets;
+  d.ways = ways;
+  d.hasTlb = true;
+  return true;
+}
+
+/** Tells the vCPU whose state page this is from others that were there; 0: none is. */
+export function generationAt(page: usize): u32 {
+  const end = objects + <usize>load<u32>(header, H_OBJECTS) * OBJECT_BYTES;
+  for (let slot = objects; slot < end; slot += OBJECT_BYTES) {
+    if (atomic.load<u32>(slot) == VCPU && load<u32>(slot, STATE_PAGE) == <u32>page) {
+      return load<u32>(slot, offsetof<Pgt>("generation"));
+    }
+  }
+  return 0;
+}
+
+export function destroy(v: Vcpu): void {
+  const d = derived(v);
+  const slot = d.slot;
+  if (d.hasTlb) {
+    pool.free(d.combined, UNIT_SHIFT, d.units);
+    pool.free(d.stage2, UNIT_SHIFT, d.units);
+    if (atomic.sub<u32>(header, 1, H_WATCHERS) == 1) setWatched(false);
+  }
+  store<u32>(slot, 0, STATE_PAGE);
+  pool.free(changetype<usize>(v), UNIT_SHIFT, 1);
+  releaseSlot(slot);
+}

@@ -1,0 +1,119 @@
+/** The ABI of vCPUs and of the physical memory map. VAs cross as signed f64, or raw in the argument block. */
+import { LEVEL_UNKNOWN, TLBI } from "../events";
+import * as events from "../events";
+import { argument, setResult } from "../layout";
+import { addSegment, pointerTo, removeSegment } from "../memory";
+import { ALL_THREADS, announce, ASIDE1, head, IPAS2E1, thisThread } from "../tlbi";
+import * as access from "./access";
+import { addressTranslate, probe } from "./at";
+import { configure, vmidOf } from "./configure";
+import { create, destroy, generationAt } from "./create";
+import { clean } from "./hdbss";
+import { applyInvalidations } from "./invalidate";
+import * as monitor from "./monitor";
+import { Derived, derived, FETCH, READ, TLB, Vcpu, WRITE } from "./state";
+import { translate, translateMany } from "./translate";
+
+// @ts-ignore: decorator
+@inline function vcpu(pointer: usize): Vcpu { return changetype<Vcpu>(pointer); }
+
+/** A signed address: kernel addresses are negative numbers. */
+// @ts-ignore: decorator
+@inline function word(value: f64): u64 { return <u64><i64>value; }
+
+// @ts-ignore: decorator
+@inline function code(v: Vcpu): i32 { return -1 - <i32>v.fsc; }
+
+// ---- physical memory map ---------------------------------------------------------------------------------------
+
+export function map_add(pa: f64, pointer: usize, bytes: f64): i32 { return addSegment(word(pa), pointer, word(bytes)); }
+export function map_remove(pa: f64): i32 { return removeSegment(word(pa)); }
+export function map_pointer(pa: f64): usize { return pointerTo(word(pa)); }
+
+// ---- vCPUs -------------------------------------------------------------------------------------------------------
+
+export function vcpu_create(sets: u32, ways: u32): i32 { return create(sets, ways); }
+export function vcpu_destroy(v: usize): void { destroy(vcpu(v)); }
+export function vcpu_generation(v: usize): u32 { return generationAt(v); }
+export function vcpu_configure(v: usize): void { configure(vcpu(v)); }
+export function vcpu_clear_exclusive(v: usize): void { monitor.open(vcpu(v)); }
+export function vcpu_hacdbs(v: usize): u32 { return clean(vcpu(v)); }
+
+export function vcpu_translate(v: usize, va: f64, mode: u32): f64 { return translate(vcpu(v), word(va), mode); }
+export function vcpu_translate_u64(v: usize, mode: u32): f64 { return translate(vcpu(v), argument(0), mode); }
+
+export function vcpu_translate_many(v: usize, from: usize, to: usize, count: u32, mode: u32): u32 {
+  return translateMany(vcpu(v), from, to, count, mode);
+}
+
+export function vcpu_probe(v: usize, mode: u32): i32 {
+  return probe(vcpu(v), argument(0), mode) ? 0 : code(vcpu(v));
+}
+
+export function vcpu_at(v: usize, op: u32): i32 { return addressTranslate(vcpu(v), op, argument(0)) ? 0 : code(vcpu(v)); }
+
+export function vcpu_read(v: usize, va: f64, size: u32): f64 {
+  return access.read(vcpu(v), word(va), size, READ) ? <f64>access.low : <f64>code(vcpu(v));
+}
+
+export function vcpu_write(v: usize, va: f64, size: u32, value: f64): i32 {
+  return access.write(vcpu(v), word(va), size, WRITE, word(value), 0) ? 0 : code(vcpu(v));
+}
+
+export function vcpu_access(v: usize, op: u32, size: u32, flags: u32): i32 {
+  const cpu = vcpu(v);
+  const va = argument(0);
+  const value = argument(1);
+  let done: bool;
+  if (op == access.OP_READ) done = access.read(cpu, va, size, flags | READ);
+  else if (op == access.OP_WRITE) done = access.write(cpu, va, size, flags | WRITE, value, argument(2));
+  else if (op == access.OP_FETCH) done = access.read(cpu, va, size, flags | FETCH);
+  else if (op == access.OP_LDXR) done = access.loadExclusive(cpu, va, size, flags);
+  else if (op == access.OP_STXR) done = access.storeExclusive(cpu, va, size, flags, value);
+  else done = access.atomicAccess(cpu, va, op, size, flags, value, argument(2));
+  if (!done) return code(cpu);
+  setResult(0, access.low);
+  setResult(1, access.high);
+  setResult(2, access.physical);
+  return 0;
+}
+
+// ---- TLB -----------------------------------------------------------------------------------------------------------
+
+/** The 4 KiB pages of an operand: one address, or argument 1 pages of the smallest granule. */
+function invalidate(op: u32, vmid: u32, level: i32, threads: u32, agent: u32, logged: bool): void {
+  const address = argument(0);
+  const pages = <u32>argument(1);
+  const asid = <u32>argument(2) & 0xffff;
+  announce(op, level, vmid, asid, address, pages, threads);
+  if (logged) events.append(TLBI, level, op | agent << 5, vmid | asid << 16, address, pages, threads == ALL_THREADS ? 1 : 0);
+}
+
+export function vcpu_tlbi(v: usize, op: u32, level: i32, broadcast: bool): void {
+  const cpu = vcpu(v);
+  const threads = broadcast ? ALL_THREADS : thisThread();
+  invalidate(op, vmidOf(cpu), level, threads, derived(cpu).number, (cpu.events & TLB) != 0);
+}
+
+export function engine_tlbi(op: u32, vmid: u32, level: i32): void {
+  invalidate(op, vmid, level, ALL_THREADS, 0, false);
+}
+
+// ---- the bracket in which a translation is good ----------------------------------------------------------------
+
+export function vcpu_poll(v: usize): u32 {
+  const d = derived(vcpu(v));
+  return d.hasTlb && head() != d.seen ? applyInvalidations(vcpu(v)) : 0;
+}
+
+export function vcpu_enter(v: usize): u32 {
+  setRunning(vcpu(v), 1);
+  return vcpu_poll(v);
+}
+
+export function vcpu_exit(v: usize): void { setRunning(vcpu(v), 0); }
+
+// @ts-ignore: decorator
+@inline function setRunning(v: Vcpu, running: u32): void {
+  atomic.store<u32>(changetype<usize>(derived(v)), running, offsetof<Derived>("running"));
+}

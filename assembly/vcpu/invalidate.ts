@@ -1,0 +1,152 @@
+/**
+ * Applying the TLB invalidation log to this vCPU's arrays (Arm ARM D8.14). What an invalidation does not have to remove
+ * stays: combined entries survive one by IPA, entries of another level survive a level hint.
+ */
+import { LEVEL_UNKNOWN } from "../events";
+import { TLBI_RECORDS } from "../layout";
+import {
+  addressOf, ALLE1, ALL_THREADS, ASIDE1, asidOf, head, IPAS2E1, IPAS2LE1, isComplete, levelOf, opOf, pagesOf, recordAt, RIPAS2E1,
+  RIPAS2LE1, RVAAE1, RVAALE1, RVALE1, thisThread, threadOf, VAAE1, VAALE1, VALE1, VMALLE1, VMALLS12E1, vmidOf,
+} from "../tlbi";
+import { retag } from "./configure";
+import { advanceGeneration, count, derived, Derived, highHalfOf, lowHalfOf, stage2Of, TLBI_APPLIED, Vcpu } from "./state";
+import { TBI } from "./regime";
+import * as tlb from "./tlb";
+import { dropTables } from "./walk_cache";
+
+// @ts-ignore: decorator
+@inline const MAX_SPINS: i32 = 1 << 16;
+
+/** Applies what was logged since the last time. How many invalidations concerned this vCPU. */
+export function applyInvalidations(v: Vcpu): u32 {
+  const d = derived(v);
+  const until = head();
+  let applied: u32 = 0;
+  if (until - d.seen > TLBI_RECORDS) {
+    dropAll(v);
+    applied++;
+  } else {
+    for (let number = d.seen; number != until; number++) {
+      if (!awaitRecord(number)) { // overtaken by a whole ring, or its writer died: drop everything
+        dropAll(v);
+        applied++;
+        break;
+      }
+      const record = recordAt(number);
+      const threads = threadOf(record);
+      if (threads != ALL_THREADS && threads != thisThread()) continue;
+      apply(v, d, record);
+      applied++;
+      if (!isComplete(number)) dropAll(v); // overtaken while it was read
+    }
+  }
+  d.seen = until;
+  if (applied) {
+    retag(v);
+    count(v, TLBI_APPLIED);
+  }
+  return applied;
+}
+
+function awaitRecord(number: u32): bool {
+  for (let spins = 0; spins < MAX_SPINS; spins++) {
+    if (isComplete(number)) return true;
+    if (head() - number > TLBI_RECORDS) return false;
+  }
+  return false;
+}
+
+/** Everything of every context. */
+export function dropAll(v: Vcpu): void {
+  for (let vmid: u32 = 0; vmid < 16; vmid++) {
+    advanceGeneration(v, vmid, false);
+    advanceGeneration(v, vmid, true);
+  }
+}
+
+function apply(v: Vcpu, d: Derived, record: usize): void {
+  const op = opOf(record);
+  const vmid = vmidOf(record);
+  const level = levelOf(record);
+  const address = addressOf(record);
+  const bytes = <u64>max(pagesOf(record), 1) << 12;
+  if (op == ALLE1) return dropAll(v);
+  if (op == VMALLE1 || op == VMALLS12E1) {
+    advanceGeneration(v, vmid, false);
+    if (op == VMALLS12E1) advanceGeneration(v, vmid, true);
+    return;
+  }
+  if (op <= RIPAS2LE1) {
+    const range = op == RIPAS2E1 || op == RIPAS2LE1;
+    dropIpa(v, d, vmid, address, range ? bytes : 1, level);
+    // A cached table was found at level 2: a hint for a leaf above says nothing about it.
+    const tables = op == IPAS2E1 || op == RIPAS2E1;
+    if (tables && (level == LEVEL_UNKNOWN || level >= 2)) {
+      dropTables(v, stage2Of(v), false, address, address + (range ? bytes : 1));
+    }
+    return;
+  }
+  const lastOnly = op == VALE1 || op == VAALE1 || op == RVALE1 || op == RVAALE1;
+  const anyAsid = op == VAAE1 || op == VAALE1 || op == RVAAE1 || op == RVAALE1;
+  const range = op > ASIDE1;
+  if (op == ASIDE1) return dropAsid(v, d, vmid, asidOf(record));
+  dropVa(v, d, vmid, anyAsid ? ANY_ASID : asidOf(record), address, range ? bytes : 1, level);
+  if (!lastOnly) dropTables(v, lowHalfOf(v), true, address, address + (range ? bytes : 1));
+}
+
+// @ts-ignore: decorator
+@inline const ANY_ASID: u32 = 0xffff_ffff;
+// @ts-ignore: decorator
+@inline const GLOBAL_BIT: u64 = <u64>1 << 63;
+
+// @ts-ignore: decorator
+@inline function fits(level: i32, cached: i32): bool { return level == LEVEL_UNKNOWN || level == cached; }
+
+/** Stage-2 entries whose leaf touches [ipa, ipa + bytes). */
+function dropIpa(v: Vcpu, d: Derived, vmid: u32, ipa: u64, bytes: u64, level: i32): void {
+  if (bytes == 1 && d.largest <= d.page2) { // only pages are held: one set can have it
+    const page = ipa >> d.page2;
+    let entry = d.stage2 + <usize>(<u32>page & (d.sets - 1)) * d.ways * tlb.ENTRY_BYTES;
+    for (let way: u32 = 0; way < d.ways; way++, entry += tlb.ENTRY_BYTES) dropIfIpa(d, entry, vmid, ipa, bytes, level);
+    return;
+  }
+  const end = d.stage2 + <usize>d.sets * d.ways * tlb.ENTRY_BYTES;
+  for (let entry = d.stage2; entry < end; entry += tlb.ENTRY_BYTES) dropIfIpa(d, entry, vmid, ipa, bytes, level);
+}
+
+// @ts-ignore: decorator
+@inline function dropIfIpa(d: Derived, entry: usize, vmid: u32, ipa: u64, bytes: u64, level: i32): void {
+  if (tlb.isEmpty(entry) || tlb.vmidIn(tlb.contextOf(entry), true) != vmid || !fits(level, tlb.level2Of(entry))) return;
+  const size = <u64>1 << tlb.shift2Of(entry);
+  const first = tlb.inputPageOf(entry) << d.page2 & ~(size - 1);
+  if (first < ipa + bytes && first + size > ipa) tlb.drop(entry);
+}
+
+/** Combined entries whose stage-1 leaf touches [va, va + bytes); of one ASID and global ones, or of all. */
+function dropVa(v: Vcpu, d: Derived, vmid: u32, asid: u32, va: u64, bytes: u64, level: i32): void {
+  const end = d.combined + <usize>d.sets * d.ways * tlb.ENTRY_BYTES;
+  const tag: u64 = lowHalfOf(v).has(TBI) || highHalfOf(v).has(TBI) ? 8 : 0;
+  for (let entry = d.combined; entry < end; entry += tlb.ENTRY_BYTES) {
+    if (tlb.isEmpty(entry)) continue;
+    const context = tlb.contextOf(entry);
+    if (tlb.vmidIn(context, false) != vmid || !fits(level, tlb.level1Of(entry))) continue;
+    if (asid != ANY_ASID && !(context & GLOBAL_BIT) && (<u32>context & 0xffff) != asid) continue;
+    const shift = tlb.level1Of(entry) == tlb.OFF ? d.fragment : tlb.shift1Of(entry);
+    const size = <u64>1 << shift;
+    const first = (tlb.inputPageOf(entry) << d.fragment) & ~(size - 1);
+    // Modulo 2^64, as the high half ends there; a tag byte is no part of the address.
+    if ((va - first) << tag < size << tag || (first - va) << tag < bytes << tag) tlb.drop(entry);
+  }
+}
+
+function dropAsid(v: Vcpu, d: Derived, vmid: u32, asid: u32): void {
+  const end = d.combined + <usize>d.sets * d.ways * tlb.ENTRY_BYTES;
+  const tag: u64 = lowHalfOf(v).has(TBI) || highHalfOf(v).has(TBI) ? 8 : 0;
+  for (let entry = d.combined; entry < end; entry += tlb.ENTRY_BYTES) {
+    if (tlb.isEmpty(entry)) continue;
+    const context = tlb.contextOf(entry);
+    if (context & GLOBAL_BIT || tlb.vmidIn(context, false) != vmid || (<u32>context & 0xffff) != asid) continue;
+    tlb.drop(entry);
+  }
+  dropTables(v, lowHalfOf(v), true, 0, ~(<u64>0));
+}

@@ -1,0 +1,79 @@
+/**
+ * The exclusive monitor of a vCPU (Arm ARM B2.12).
+ *
+ * Fast: the store-exclusive compares by value. A location that was changed and changed back goes unseen (ABA).
+ * Strict: it compares the version of the granule, which every store by a vCPU and every hardware update of a descriptor
+ * advances. Sees every such store, whatever its value.
+ */
+import { granuleVersion, lockGranuleAt, unlockGranule } from "./granule";
+import { Derived, derived, has, STRICT_MONITOR, Vcpu } from "./state";
+
+// @ts-ignore: decorator
+@inline function read(pointer: usize, size: u32): u64 {
+  if (size == 8) return atomic.load<u64>(pointer);
+  if (size == 4) return atomic.load<u32>(pointer);
+  return size == 2 ? atomic.load<u16>(pointer) : atomic.load<u8>(pointer);
+}
+
+/** Load-exclusive: what is there, watched from now on. */
+export function watch(v: Vcpu, pointer: usize, size: u32): u64 {
+  const d = derived(v);
+  d.monitor = pointer;
+  d.monitorBytes = size;
+  if (has(v, STRICT_MONITOR)) d.monitorVersion = granuleVersion(pointer, v.ergShift); // before the value: never newer
+  d.monitorLow = read(pointer, size);
+  return d.monitorLow;
+}
+
+export function open(v: Vcpu): void { derived(v).monitor = 0; }
+
+/** Whether a store to `pointer` falls into the watched granule. */
+export function watches(v: Vcpu, pointer: usize): bool {
+  const watched = derived(v).monitor;
+  return watched != 0 && watched >> v.ergShift == pointer >> v.ergShift;
+}
+
+/** This vCPU's own plain store advanced the version from `version`: it is no reason to fail. */
+export function follow(v: Vcpu, pointer: usize, version: u32): void {
+  const d = derived(v);
+  if (watches(v, pointer) && d.monitorVersion == version) d.monitorVersion = version + 2;
+}
+
+/** Whether a store-exclusive would be let through now: same place, and no failure for no reason. */
+export function mayStore(v: Vcpu, pointer: usize, size: u32): bool {
+  const d = derived(v);
+  return d.monitor == pointer && d.monitorBytes == size && !fails(v, d);
+}
+
+/** The store-exclusive itself; the monitor is open afterwards. False: nothing was stored. */
+export function storeIfWatched(v: Vcpu, pointer: usize, size: u32, value: u64): bool {
+  const d = derived(v);
+  d.monitor = 0;
+  const expected = d.monitorLow;
+  if (has(v, STRICT_MONITOR)) {
+    // Lost: a vCPU or a hardware update stored to the granule since.
+    if (!lockGranuleAt(pointer, v.ergShift, d.monitorVersion)) return false;
+    const stored = exchange(pointer, size, expected, value);
+    unlockGranule(pointer, v.ergShift, d.monitorVersion, stored);
+    return stored;
+  }
+  return exchange(pointer, size, expected, value); // lost: the value is another one now
+}
+
+function exchange(pointer: usize, size: u32, old: u64, next: u64): bool {
+  if (size == 8) return atomic.cmpxchg<u64>(pointer, old, next) == old;
+  if (size == 4) return atomic.cmpxchg<u32>(pointer, <u32>old, <u32>next) == <u32>old;
+  if (size == 2) return atomic.cmpxchg<u16>(pointer, <u16>old, <u16>next) == <u16>old;
+  return atomic.cmpxchg<u8>(pointer, <u8>old, <u8>next) == <u8>old;
+}
+
+/** A failure for no reason, once in so many. */
+function fails(v: Vcpu, d: Derived): bool {
+  if (!v.spurious) return false;
+  let x = d.random; // xorshift32
+  x ^= x << 13;
+  x ^= x >> 17;
+  x ^= x << 5;
+  d.random = x;
+  return x % v.spurious == 0;
+}

@@ -1,0 +1,199 @@
+/**
+ * The TLB arrays of a vCPU: combined entries (VA to PA, both stages) and stage-2 entries (IPA to PA), set-associative.
+ * Every entry covers one page of the smaller granule and remembers how much the leaves behind it map.
+ *
+ *   +0   input page << 1 | 1; 0: empty
+ *   +8   context: what else must match
+ *   +16  output page 51:12 | rights of stage 1 11:6 | rights of all 5:0
+ *   +24  IPA page 63:24 | log2 of the leaves 23:18, 17:12 | levels + 1 11:9, 8:6 (7: stage off) | Device 5 | clean 4 | global 3
+ *
+ * A context holds a generation (of its VMID, modulo 16), so dropping all entries of a VMID is one increment.
+ */
+import { TLB_CONFLICT, TLB_FILL } from "../events";
+import { add, count, derived, Derived, generationOf, TLB_CONFLICTS, Vcpu } from "./state";
+import { logTlb } from "./trace";
+
+// @ts-ignore: decorator
+@inline export const ENTRY_BYTES: usize = 32;
+// @ts-ignore: decorator
+@inline export const PAGE: u64 = 0x000f_ffff_ffff_f000;
+// @ts-ignore: decorator
+@inline const RIGHTS: u32 = 0b111111;
+// @ts-ignore: decorator
+@inline const DEVICE: u64 = 1 << 5;
+// @ts-ignore: decorator
+@inline const CLEAN: u64 = 1 << 4;
+/** Kinds, as events name them. */
+// @ts-ignore: decorator
+@inline export const COMBINED: u32 = 1;
+// @ts-ignore: decorator
+@inline export const STAGE2: u32 = 2;
+
+// @ts-ignore: decorator
+@inline export function outOf(entry: usize): u64 { return load<u64>(entry, 16); }
+// @ts-ignore: decorator
+@inline function infoOf(entry: usize): u64 { return load<u64>(entry, 24); }
+// @ts-ignore: decorator
+@inline export function pageOf(entry: usize): u64 { return outOf(entry) & PAGE; }
+// @ts-ignore: decorator
+@inline export function rightsOf(entry: usize): u32 { return <u32>outOf(entry) & RIGHTS; }
+// @ts-ignore: decorator
+@inline export function rights1Of(entry: usize): u32 { return <u32>outOf(entry) >> 6 & RIGHTS; }
+// @ts-ignore: decorator
+@inline export function ipaPageOf(entry: usize): u64 { return infoOf(entry) >> 24 << 12; }
+// @ts-ignore: decorator
+@inline export function shift1Of(entry: usize): u32 { return <u32>infoOf(entry) >> 18 & 63; }
+// @ts-ignore: decorator
+@inline export function shift2Of(entry: usize): u32 { return <u32>infoOf(entry) >> 12 & 63; }
+// @ts-ignore: decorator
+@inline export function level1Of(entry: usize): i32 { return <i32>(<u32>infoOf(entry) >> 9 & 7) - 1; }
+// @ts-ignore: decorator
+@inline export function level2Of(entry: usize): i32 { return <i32>(<u32>infoOf(entry) >> 6 & 7) - 1; }
+// @ts-ignore: decorator
+@inline export function isDevice(entry: usize): bool { return (infoOf(entry) & DEVICE) != 0; }
+// @ts-ignore: decorator
+@inline export function isClean(entry: usize): bool { return (infoOf(entry) & CLEAN) != 0; }
+// @ts-ignore: decorator
+@inline export function inputPageOf(entry: usize): u64 { return load<u64>(entry) >> 1; }
+// @ts-ignore: decorator
+@inline export function contextOf(entry: usize): u64 { return load<u64>(entry, 8); }
+// @ts-ignore: decorator
+@inline export function isEmpty(entry: usize): bool { return load<u64>(entry) == 0; }
+// @ts-ignore: decorator
+@inline export function drop(entry: usize): void { store<u64>(entry, 0); }
+
+/** A level that says "this stage is off". */
+// @ts-ignore: decorator
+@inline export const OFF: i32 = 6;
+
+// @ts-ignore: decorator
+@inline function setOf(d: Derived, array: usize, page: u64): usize {
+  return array + <usize>((<u32>page & (d.sets - 1)) * d.ways) * ENTRY_BYTES;
+}
+
+/** Entry for the page of a virtual address in this context; 0: none. */
+// @ts-ignore: decorator
+@inline export function findCombined(d: Derived, page: u64): usize {
+  const tag = page << 1 | 1;
+  let entry = setOf(d, d.combined, page);
+  const end = entry + <usize>d.ways * ENTRY_BYTES;
+  for (; entry < end; entry += ENTRY_BYTES) {
+    if (load<u64>(entry) != tag) continue;
+    const context = contextOf(entry);
+    if (context == d.context || context == d.global) return entry;
+  }
+  return 0;
+}
+
+/** Entry for a page of intermediate physical address; 0: none. */
+export function findStage2(d: Derived, page: u64): usize {
+  const tag = page << 1 | 1;
+  let entry = setOf(d, d.stage2, page);
+  const end = entry + <usize>d.ways * ENTRY_BYTES;
+  for (; entry < end; entry += ENTRY_BYTES) {
+    if (load<u64>(entry) == tag && contextOf(entry) == d.context2) return entry;
+  }
+  return 0;
+}
+
+/** The place for a new entry: an empty one of the set, one of a past generation, else each in turn. */
+function place(v: Vcpu, d: Derived, array: usize, page: u64, context: u64): usize {
+  const tag = page << 1 | 1;
+  const first = setOf(d, array, page);
+  let free: usize = 0;
+  for (let way: u32 = 0; way < d.ways; way++) {
+    const entry = first + <usize>way * ENTRY_BYTES;
+    if (load<u64>(entry) == tag && contextOf(entry) == context) return entry;
+    if (!free && (isEmpty(entry) || isPast(v, d, entry, array == d.stage2))) free = entry;
+  }
+  if (free) return free;
+  d.victim++;
+  return first + <usize>(d.victim % d.ways) * ENTRY_BYTES;
+}
+
+/** Contexts: VMID in 15:0 (stage 2) or 31:16, generation above bit 36. */
+// @ts-ignore: decorator
+@inline export const GENERATION_SHIFT: u64 = 36;
+// @ts-ignore: decorator
+@inline const GENERATION: u64 = 0x07ff_ffff;
+
+// @ts-ignore: decorator
+@inline export function generationIn(generation: u32): u64 { return (<u64>generation & GENERATION) << GENERATION_SHIFT; }
+
+// @ts-ignore: decorator
+@inline export function vmidIn(context: u64, stage2: bool): u32 { return <u32>(stage2 ? context : context >> 16) & 0xffff; }
+
+function isPast(v: Vcpu, d: Derived, entry: usize, stage2: bool): bool {
+  const context = contextOf(entry);
+  const now = generationIn(generationOf(v, vmidIn(context, stage2), stage2));
+  return (context & GENERATION << GENERATION_SHIFT) != now;
+}
+
+/** Whether the entry is of a generation that still counts. */
+export function isLive(v: Vcpu, entry: usize, stage2: bool): bool {
+  return !isEmpty(entry) && !isPast(v, derived(v), entry, stage2);
+}
+
+export function fillStage2(
+  v: Vcpu, ipa: u64, pa: u64, rights: u32, clean: bool, device: bool, level: i32, shift: u32,
+): void {
+  const d = derived(v);
+  const page = ipa >> d.page2;
+  const whole = ~((<u64>1 << d.page2) - 1);
+  const info = info2(ipa, OFF, 63, level, shift, device, clean);
+  if (d.attentive) findConflict(v, d, STAGE2, ipa, pa, shift, d.context2, d.context2);
+  put(v, place(v, d, d.stage2, page, d.context2), page, d.context2, (pa & whole) | rights, info);
+  if (shift > d.largest) d.largest = shift;
+  logTlb(v, TLB_FILL, STAGE2, level, vmidIn(d.context2, true), ipa, pa & whole, ipa);
+}
+
+export function fillCombined(
+  v: Vcpu, va: u64, ipa: u64, pa: u64, rights: u32, rights1: u32, global: bool, clean: bool, device: bool,
+  level1: i32, shift1: u32, level2: i32, shift2: u32,
+): void {
+  const d = derived(v);
+  const page = va >> d.fragment;
+  const whole = ~((<u64>1 << d.fragment) - 1);
+  const context = global ? d.global : d.context;
+  const info = info2(ipa, level1, shift1, level2, shift2, device, clean);
+  if (d.attentive) findConflict(v, d, COMBINED, va, pa, min(shift1, shift2), d.context, d.global);
+  put(v, place(v, d, d.combined, page, context), page, context, (pa & whole) | rights | rights1 << 6, info);
+  logTlb(v, TLB_FILL, COMBINED, level2, <u32>(d.context >> 16 & 0xffff | d.context << 16), va, pa & whole, ipa);
+}
+
+// @ts-ignore: decorator
+@inline function info2(ipa: u64, level1: i32, shift1: u32, level2: i32, shift2: u32, device: bool, clean: bool): u64 {
+  return ipa >> 12 << 24 | <u64>(shift1 << 18 | shift2 << 12 | <u32>(level1 + 1) << 9 | <u32>(level2 + 1) << 6) |
+    (device ? DEVICE : 0) | (clean ? CLEAN : 0);
+}
+
+// @ts-ignore: decorator
+@inline function put(v: Vcpu, entry: usize, page: u64, context: u64, out: u64, info: u64): void {
+  store<u64>(entry, page << 1 | 1);
+  store<u64>(entry, context, 8);
+  store<u64>(entry, out, 16);
+  store<u64>(entry, info, 24);
+}
+
+/**
+ * Checker: another entry whose leaf covers the same address and says something else. Real TLBs may answer such a lookup
+ * with a conflict abort, with either entry, or with a mixture (Arm ARM D8.16).
+ */
+function findConflict(v: Vcpu, d: Derived, kind: u32, ia: u64, pa: u64, shift: u32, context: u64, global: u64): void {
+  const array = kind == STAGE2 ? d.stage2 : d.combined;
+  const unit: u32 = kind == STAGE2 ? d.page2 : d.fragment;
+  const end = array + <usize>(d.sets * d.ways) * ENTRY_BYTES;
+  for (let entry = array; entry < end; entry += ENTRY_BYTES) {
+    if (isEmpty(entry) || (contextOf(entry) != context && contextOf(entry) != global)) continue;
+    const size = min(shift1Of(entry), shift2Of(entry));
+    const cached = inputPageOf(entry) << unit;
+    if ((cached ^ ia) >> size) continue;
+    const whole = ~((<u64>1 << size) - 1);
+    const implied = (pageOf(entry) & whole) | (ia & ~whole);
+    if (size == shift && implied >> unit == pa >> unit) continue;
+    if (cached >> unit == ia >> unit && size == shift) continue; // the same leaf anew: it takes the old one's place
+    count(v, TLB_CONFLICTS);
+    logTlb(v, TLB_CONFLICT, kind, level2Of(entry), 0, ia, pa, implied);
+    return;
+  }
+}

@@ -1,0 +1,28 @@
+/**
+ * What hardware writes into descriptors: access flag and dirty state, in one compare-exchange of the whole descriptor
+ * against the value that was walked (Arm ARM D8.5; HAFDBS). A coherent store like any other: it opens exclusive
+ * monitors that watch the granule.
+ */
+import { AF } from "../descriptor";
+import { HW_UPDATE } from "../events";
+import * as slots from "../slot";
+import { lockGranule, unlockGranule } from "./granule";
+import { AF_STAGE1, AF_STAGE2, count, DIRTY_STAGE1, DIRTY_STAGE2, has, STRICT_MONITOR, UPDATES, Vcpu } from "./state";
+import { logStep } from "./trace";
+
+/** Flips the bits of `change` in an entry that still is `old`. False: it is not, nothing was written; walk again. */
+export function update(v: Vcpu, slot: usize, old: u64, change: u64, level: i32, stage: u32, ia: u64): bool {
+  const next = old ^ change;
+  if (has(v, STRICT_MONITOR)) {
+    const version = lockGranule(slot, v.ergShift);
+    const done = slots.compareExchange(slot, old, next) == old;
+    unlockGranule(slot, v.ergShift, version, done);
+    if (!done) return false;
+  } else if (slots.compareExchange(slot, old, next) != old) return false;
+  const young = (change & AF) != 0;
+  const dirty = (change & ~AF) != 0;
+  if (young) count(v, stage == 2 ? AF_STAGE2 : AF_STAGE1);
+  if (dirty) count(v, stage == 2 ? DIRTY_STAGE2 : DIRTY_STAGE1);
+  if (v.events & UPDATES) logStep(v, HW_UPDATE, stage, level, <u32>young | <u32>dirty << 1, slot, next, ia);
+  return true;
+}

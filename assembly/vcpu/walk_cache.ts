@@ -1,0 +1,87 @@
+/**
+ * Walk caches: where the last-level table for an address is, of stage 2 and of stage 1. Direct-mapped, 32 entries each.
+ * A stage-1 table is cached as the physical page that stage 2 gave it (Arm ARM D8.13).
+ *
+ *   +0 address above the table, with bit 0 set   +8 context   +16 table, physical   +24 stage 1: table as IPA | hierarchical bits
+ */
+import { levelShift } from "../geometry";
+import { pointerTo } from "../memory";
+import { Regime } from "./regime";
+import { count, derived, Vcpu, WALK_CACHE_HITS, WALK_CACHES } from "./state";
+
+// @ts-ignore: decorator
+@inline const ENTRY_BYTES: usize = 32;
+// @ts-ignore: decorator
+@inline export const ENTRIES: usize = 32;
+
+// @ts-ignore: decorator
+@inline function entryOf(v: Vcpu, above: u64, stage1: bool): usize {
+  const index = (<usize>above & (ENTRIES - 1)) + (stage1 ? ENTRIES : 0);
+  return changetype<usize>(v) + WALK_CACHES + index * ENTRY_BYTES;
+}
+
+// @ts-ignore: decorator
+@inline function tagOf(above: u64): u64 { return above << 1 | 1; }
+
+function tableOf(v: Vcpu, above: u64, stage1: bool, context: u64): usize {
+  const entry = entryOf(v, above, stage1);
+  if (load<u64>(entry) != tagOf(above) || load<u64>(entry, 8) != context) return 0;
+  count(v, WALK_CACHE_HITS);
+  return entry;
+}
+
+// @ts-ignore: decorator
+@inline function offsetIn(r: Regime, ia: u64): u64 {
+  return (ia >> r.pageShift & ((1 << (r.pageShift - 3)) - 1)) << 3;
+}
+
+/** Pointer to the last-level entry for `ipa`, if its table is cached; else 0. */
+export function startTable2(v: Vcpu, r: Regime, ipa: u64): usize {
+  const entry = tableOf(v, ipa >> levelShift(r.pageShift, 2), false, derived(v).context2);
+  return entry ? pointerTo(load<u64>(entry, 16) + offsetIn(r, ipa)) : 0;
+}
+
+export function rememberTable2(v: Vcpu, r: Regime, ipa: u64, table: u64): void {
+  const above = ipa >> levelShift(r.pageShift, 2);
+  const entry = entryOf(v, above, false);
+  store<u64>(entry, tagOf(above));
+  store<u64>(entry, derived(v).context2, 8);
+  store<u64>(entry, table, 16);
+}
+
+/** Table permissions that a cached stage-1 table has inherited, and its IPA: what the last hit of this thread said. */
+export let inherited: u64 = 0;
+export let tableIpa: u64 = 0;
+
+/** Bits 62:59 of table descriptors. */
+// @ts-ignore: decorator
+@inline export const HIERARCHICAL: u64 = <u64>0b1111 << 59;
+
+/** The same for a virtual address at stage 1. */
+export function startTable1(v: Vcpu, r: Regime, va: u64): usize {
+  const entry = tableOf(v, va >> levelShift(r.pageShift, 2), true, derived(v).context);
+  if (!entry) return 0;
+  const word = load<u64>(entry, 24);
+  inherited = word & HIERARCHICAL;
+  tableIpa = word & ~HIERARCHICAL;
+  return pointerTo(load<u64>(entry, 16) + offsetIn(r, va));
+}
+
+export function rememberTable1(v: Vcpu, r: Regime, va: u64, ipa: u64, table: u64, bits: u64): void {
+  const above = va >> levelShift(r.pageShift, 2);
+  const entry = entryOf(v, above, true);
+  store<u64>(entry, tagOf(above));
+  store<u64>(entry, derived(v).context, 8);
+  store<u64>(entry, table, 16);
+  store<u64>(entry, ipa | bits, 24);
+}
+
+/** Drops cached tables of `stage1` or stage 2 above [from, to); of any context. */
+export function dropTables(v: Vcpu, r: Regime, stage1: bool, from: u64, to: u64): void {
+  const shift = levelShift(r.pageShift, 2);
+  for (let i: usize = 0; i < ENTRIES; i++) {
+    const entry = entryOf(v, i, stage1);
+    const first = load<u64>(entry) >> 1 << shift;
+    if (first < to && first + (<u64>1 << shift) > from) store<u64>(entry, 0);
+  }
+}
