@@ -1,11 +1,13 @@
 /** Events, and the records of the ring that they are decoded from. */
 import { EVENT, EVENT_RECORD, LEVEL_UNKNOWN } from "./_abi.ts";
+import { VCPU_DECODE, type VcpuEvent } from "./_vcpu_event.ts";
 
 /** Level of an entry, or `undefined` where the operation did not know it. */
 export type EventLevel = number | undefined;
 
 /** One logged event. `pa` and `slot` are physical addresses of table pages and of entries. */
 export type Event =
+  | VcpuEvent
   | { readonly kind: "alloc" | "free" | "get" | "put"; readonly pa: number }
   | { readonly kind: "nomem" }
   | { readonly kind: "allocExact" | "freeExact"; readonly pa: number; readonly pages: number }
@@ -23,6 +25,8 @@ export type Event =
       readonly pte: bigint;
       /** First input address of the entry. */
       readonly ipa: number;
+      /** Number of the thread that stored it. */
+      readonly thread: number;
     }
   | {
       readonly kind: "writeUnlinked";
@@ -86,8 +90,12 @@ export class EventRecord {
     return level === LEVEL_UNKNOWN ? undefined : level;
   }
 
+  get aux(): number {
+    return this.#word(EVENT_RECORD.KIND) >>> 16;
+  }
+
   get visit(): VisitKind {
-    return VISIT_KINDS[this.#word(EVENT_RECORD.KIND) >>> 16] as VisitKind;
+    return VISIT_KINDS[this.aux] as VisitKind;
   }
 
   get n(): number {
@@ -106,10 +114,22 @@ export class EventRecord {
     return this.#number(EVENT_RECORD.C);
   }
 
-  /** Field `b` where it is a descriptor. */
+  /** Fields `a` and `c` where they may be virtual addresses: kernel addresses are negative numbers. */
+  get signedA(): number {
+    return this.#signed(EVENT_RECORD.A);
+  }
+
+  get signedC(): number {
+    return this.#signed(EVENT_RECORD.C);
+  }
+
+  /** Field `b` where it is a descriptor, and `c`. */
   get pte(): bigint {
-    const low = this.#word(EVENT_RECORD.B);
-    return (BigInt(this.#word(EVENT_RECORD.B + 4)) << 32n) | BigInt(low);
+    return this.#whole(EVENT_RECORD.B);
+  }
+
+  get otherPte(): bigint {
+    return this.#whole(EVENT_RECORD.C);
   }
 
   #word(offset: number): number {
@@ -119,11 +139,20 @@ export class EventRecord {
   #number(offset: number): number {
     return this.#word(offset + 4) * 2 ** 32 + this.#word(offset);
   }
+
+  #signed(offset: number): number {
+    return (this.#word(offset + 4) | 0) * 2 ** 32 + this.#word(offset);
+  }
+
+  #whole(offset: number): bigint {
+    return (BigInt(this.#word(offset + 4)) << 32n) | BigInt(this.#word(offset));
+  }
 }
 
 type Decode = (record: EventRecord) => Event;
 
 const DECODE: Readonly<Record<number, Decode>> = {
+  ...VCPU_DECODE,
   [EVENT.ALLOC]: ({ a }) => ({ kind: "alloc", pa: a }),
   [EVENT.NOMEM]: () => ({ kind: "nomem" }),
   [EVENT.FREE]: ({ a }) => ({ kind: "free", pa: a }),
@@ -144,7 +173,14 @@ const DECODE: Readonly<Record<number, Decode>> = {
   [EVENT.DSB_ISHST]: () => ({ kind: "dsbIshst" }),
   [EVENT.DSB_ISH]: () => ({ kind: "dsbIsh" }),
   [EVENT.ISB]: () => ({ kind: "isb" }),
-  [EVENT.WRITE]: ({ level, a, pte, c }) => ({ kind: "write", level, slot: a, pte, ipa: c }),
+  [EVENT.WRITE]: ({ level, a, pte, c, aux }) => ({
+    kind: "write",
+    level,
+    slot: a,
+    pte,
+    ipa: c,
+    thread: aux,
+  }),
   [EVENT.WRITE_UNLINKED]: ({ level, a, pte, n }) => ({
     kind: "writeUnlinked",
     level,

@@ -127,7 +127,7 @@ interface Form {
 export function decodeDescriptor(value: bigint, options: DescriptorOptions): Descriptor {
   knownOptions("decodeDescriptor", options, NAMES);
   const pte = descriptor(value);
-  const stage = choiceOption("stage", options.stage, [1, 2]);
+  const stage = choiceOption<1 | 2>("stage", options.stage, [1, 2]);
   const level = integerOption("level", options.level, -1, LAST_LEVEL);
   const form = { level, shift: pageShift(options.granule), ds: flag("ds", options.ds, false) };
   const fwb = flag("fwb", options.fwb, false);

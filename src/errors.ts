@@ -106,6 +106,7 @@ export const EPERM = 1;
 export const ENOENT = 2;
 export const EAGAIN = 11;
 export const ENOMEM = 12;
+export const EFAULT = 14;
 export const EBUSY = 16;
 export const EINVAL = 22;
 export const EMFILE = 24;

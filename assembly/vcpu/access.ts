@@ -225,31 +225,19 @@ export function loadExclusive(v: Vcpu, va: u64, size: u32, access: u32): bool {
   if (!mode) return false;
   const pointer = pointerFor(v, va, mode);
   if (!pointer) return false;
-  low = monitor.watch(v, pointer, size);
+  low = monitor.watch(v, va, pointer, size);
   return true;
 }
 
-/** `low` is the status: 0 stored, 1 not. Without a claim on the address nothing is translated for writing. */
+/** `low` is the status: 0 stored, 1 not. Without a claim on the address the page stays clean (a choice). */
 export function storeExclusive(v: Vcpu, va: u64, size: u32, access: u32, value: u64): bool {
   const mode = modeFor(v, va, size, access | WRITE, true);
   if (!mode) return false;
-  const dirtyAnyway = has(v, STXR_FAIL_DIRTY);
-  const probe = pointerFor(v, va, dirtyAnyway ? mode : mode | STAY_CLEAN);
-  if (!probe) {
-    monitor.open(v);
-    return false;
-  }
-  low = 1;
-  if (!monitor.mayStore(v, probe, size)) {
-    monitor.open(v);
-    return true;
-  }
-  // The page becomes dirty before the store; an update in its own granule opens the monitor, and the store fails.
-  const pointer = dirtyAnyway ? probe : pointerFor(v, va, mode);
-  if (!pointer) {
-    monitor.open(v);
-    return false;
-  }
-  low = monitor.storeIfWatched(v, pointer, size, value) ? 0 : 1;
-  return true;
+  const claimed = monitor.isClaimed(v, va, size);
+  const clean = !claimed && !has(v, STXR_FAIL_DIRTY);
+  // The page becomes dirty before the store; an update in the granule itself advances its version, and the store fails.
+  const pointer = pointerFor(v, va, clean ? mode | STAY_CLEAN : mode);
+  low = pointer && claimed && monitor.storeIfWatched(v, pointer, size, value) ? 0 : 1;
+  monitor.open(v);
+  return pointer != 0;
 }

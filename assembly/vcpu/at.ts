@@ -65,6 +65,10 @@ export function probe(v: Vcpu, va: u64, mode: u32): bool {
   return true;
 }
 
+/** External abort on a walk. */
+// @ts-ignore: decorator
+@inline function isExternal(v: Vcpu): bool { return v.fsc >= 0x13 && v.fsc <= 0x17; }
+
 /** One AT instruction. False: it was taken to EL2 as a fault and PAR_EL1 is what it was. */
 export function addressTranslate(v: Vcpu, op: u32, va: u64): bool {
   const d = derived(v);
@@ -87,6 +91,7 @@ export function addressTranslate(v: Vcpu, op: u32, va: u64): bool {
     return true;
   }
   if (v.faultStage == 2 && atEl1) return false;
+  if (isExternal(v)) return false; // an exception whoever executes it, not a result
   v.par = PAR_F | PAR_RES1 | <u64>v.fsc << 1;
   if (v.faultStage == 2) v.par |= PAR_S;
   if (v.faultFlags & F_S1PTW) v.par |= PAR_PTW;

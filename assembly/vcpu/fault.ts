@@ -1,5 +1,5 @@
 /** Faults: what a walk ends with, and how ESR, FAR and HPFAR tell of it (Arm ARM D24.2 ESR_EL2, HPFAR_EL2; D8.15). */
-import { count, derived, FAULTS, FETCH, has, HPFAR_POISON, IS_AT, IS_PROBE, SPECULATIVE_WALK, TABLE_WALK, Vcpu, WNR_WALK, WRITE } from "./state";
+import { AT_EL1, count, derived, FAULTS, FETCH, has, HPFAR_POISON, IS_AT, IS_PROBE, SPECULATIVE_WALK, TABLE_WALK, Vcpu, WNR_WALK, WRITE } from "./state";
 
 // Types: the status code of level 0, as codes of levels 0 to 3 follow each other.
 // @ts-ignore: decorator
@@ -85,20 +85,22 @@ export function raise(v: Vcpu, type: u32, level: i32, stage: u32, ipa: u64, mode
   const known = isLevelled(type);
   const walking = (mode & TABLE_WALK) != 0;
   const fetch = (access & FETCH) != 0;
-  let flags = extra;
+  let flags = extra & ~F_WRITE;
   if (stage == 2 && walking) flags |= F_S1PTW;
   if (fetch) flags |= F_FETCH;
   if (access & IS_AT) flags |= F_CM | F_WRITE;
   else if (!fetch && isWrite(v, access, mode, type, extra)) flags |= F_WRITE;
   const el2 = derived(v).el2;
-  if (stage == 2 || el2) flags |= F_TO_EL2;
+  // AT executed at EL2 takes the exceptions that it can take there, from the same level.
+  const atEl2 = (access & IS_AT) != 0 && !(access & AT_EL1);
+  if (stage == 2 || el2 || atEl2) flags |= F_TO_EL2;
   v.fsc = statusCode(type, known ? level : NO_LEVEL);
   v.faultLevel = known ? level : NO_LEVEL;
   v.faultStage = stage;
   v.faultFlags = flags;
   v.faultIpa = stage == 2 ? ipa : 0;
   v.far = accessVa;
-  const sameEl = stage == 2 ? false : el2 || !derived(v).el0;
+  const sameEl = atEl2 || (stage != 2 && (el2 || !derived(v).el0));
   let esr = ((fetch ? EC_INSTRUCTION : EC_DATA) + (sameEl ? 1 : 0)) << 26 | <u64>1 << 25 | v.fsc;
   if (flags & F_S1PTW) esr |= 1 << 7;
   if (flags & F_WRITE && !fetch) esr |= 1 << 6;
@@ -106,7 +108,7 @@ export function raise(v: Vcpu, type: u32, level: i32, stage: u32, ipa: u64, mode
   if (flags & F_HDBSSF) esr |= <u64>1 << 43;
   if (flags & F_DIRTY_BIT) esr |= <u64>1 << 37;
   v.esr = esr;
-  v.hpfar = stage == 2 ? faultingIpa(v, type, flags, ipa) : 0;
+  v.hpfar = stage == 2 && !(atEl2 && type == EXTERNAL_ON_WALK) ? faultingIpa(v, type, flags, ipa) : 0;
   if (!(access & IS_PROBE)) count(v, FAULTS);
   return false;
 }
@@ -116,8 +118,11 @@ function isWrite(v: Vcpu, access: u32, mode: u32, type: u32, extra: u32): bool {
   if (mode & TABLE_WALK && has(v, WNR_WALK)) return (mode & WRITE) != 0;
   if (!(access & WRITE)) return false;
   if ((access & 3) == WRITE) return true;
-  return (extra & F_WRITE) != 0; // set by the one check that a read would have passed
+  return stageOneDone(mode) && (extra & F_WRITE) != 0; // set by the one check that a read would have passed
 }
+
+// @ts-ignore: decorator
+@inline function stageOneDone(mode: u32): bool { return (mode & TABLE_WALK) == 0; }
 
 /** HPFAR_EL2: UNKNOWN for a permission fault that is not on a stage-1 descriptor. */
 function faultingIpa(v: Vcpu, type: u32, flags: u32, ipa: u64): u64 {

@@ -16,8 +16,9 @@ import { Derived, derived, has, STRICT_MONITOR, Vcpu } from "./state";
 }
 
 /** Load-exclusive: what is there, watched from now on. */
-export function watch(v: Vcpu, pointer: usize, size: u32): u64 {
+export function watch(v: Vcpu, va: u64, pointer: usize, size: u32): u64 {
   const d = derived(v);
+  d.monitorVa = va;
   d.monitor = pointer;
   d.monitorBytes = size;
   if (has(v, STRICT_MONITOR)) d.monitorVersion = granuleVersion(pointer, v.ergShift); // before the value: never newer
@@ -39,16 +40,16 @@ export function follow(v: Vcpu, pointer: usize, version: u32): void {
   if (watches(v, pointer) && d.monitorVersion == version) d.monitorVersion = version + 2;
 }
 
-/** Whether a store-exclusive would be let through now: same place, and no failure for no reason. */
-export function mayStore(v: Vcpu, pointer: usize, size: u32): bool {
+/** Whether the last load-exclusive was of this address and size, and the store-exclusive does not fail for no reason. */
+export function isClaimed(v: Vcpu, va: u64, size: u32): bool {
   const d = derived(v);
-  return d.monitor == pointer && d.monitorBytes == size && !fails(v, d);
+  return d.monitor != 0 && d.monitorVa == va && d.monitorBytes == size && !fails(v, d);
 }
 
-/** The store-exclusive itself; the monitor is open afterwards. False: nothing was stored. */
+/** The store-exclusive itself. False: nothing was stored. */
 export function storeIfWatched(v: Vcpu, pointer: usize, size: u32, value: u64): bool {
   const d = derived(v);
-  d.monitor = 0;
+  if (d.monitor != pointer) return false; // the address is mapped elsewhere by now
   const expected = d.monitorLow;
   if (has(v, STRICT_MONITOR)) {
     // Lost: a vCPU or a hardware update stored to the granule since.

@@ -5,6 +5,7 @@
 import { AF, isValid, S2AP_W, TYPE } from "../descriptor";
 import { pointerTo } from "../memory";
 import * as slots from "../slot";
+import { isReserved } from "./attributes";
 import { isConsistent } from "./contiguous";
 import * as fault from "./fault";
 import { raise } from "./fault";
@@ -12,7 +13,7 @@ import { advance, record } from "./hdbss";
 import { FWB, HA, HAFT, HD, HDBSS, Regime, TELLS_DIRTY, XNX } from "./regime";
 import {
   add, AF_ON_PERMISSION, AT_UPDATES, CHECKER, CONTIGUOUS_CONFLICT, count, derived, EXEC_NEEDS_R, FETCH, has, IS_AT, IS_PROBE,
-  MEMATTR_DEVICE, NO_ATOMIC_UPDATE, READ, READS_STAGE2, RESTARTS, SPECULATIVE_WALK, stage2Of, STAY_CLEAN, TABLE_WALK, UNALIGNED, UNPRIVILEGED, Vcpu, WALKS, WRITE,
+  MEMATTR_BITS, NO_ATOMIC_UPDATE, READ, READS_STAGE2, RESTARTS, SPECULATIVE_WALK, stage2Of, STAY_CLEAN, TABLE_WALK, UNALIGNED, UNPRIVILEGED, Vcpu, WALKS, WRITE,
 } from "./state";
 import { update } from "./update";
 import { logRead } from "./trace";
@@ -34,9 +35,9 @@ export let shift: u32 = 0;
 /** Whether a leaf's memory type is Device, as far as stage 2 alone decides. */
 export function isDevice(v: Vcpu, r: Regime, pte: u64): bool {
   const attr = <u32>(pte >> 2) & 0b1111;
-  if (r.has(FWB)) return (attr & 0b0100) == 0;
-  if ((attr & 0b1100) == 0) return true;
-  return (attr & 0b0011) == 0 && has(v, MEMATTR_DEVICE);
+  const fwb = r.has(FWB);
+  if (isReserved(attr, fwb) && !has(v, MEMATTR_BITS)) return false; // non-cacheable
+  return (attr & (fwb ? 0b0100 : 0b1100)) == 0;
 }
 
 /** What a leaf allows: READ, WRITE, FETCH, and the same for EL0 three bits up. */
@@ -157,10 +158,8 @@ function checkLeaf(v: Vcpu, r: Regime, slot: usize, ipa: u64, mode: u32): i32 {
   }
   const young = (pte & AF) != 0;
   if (!young && !r.has(HA)) return failed(raise(v, fault.ACCESS_FLAG, at, 2, ipa, mode, 0));
-  if (mode & (TABLE_WALK | UNALIGNED) && isDevice(v, r, pte)) {
-    if (mode & TABLE_WALK && v.hcr & PTW) return failed(raise(v, fault.PERMISSION, at, 2, ipa, mode, 0));
-    if (mode & UNALIGNED && !(mode & TABLE_WALK)) return failed(raise(v, fault.ALIGNMENT, 0, 2, ipa, mode, 0));
-  }
+  const device = mode & (TABLE_WALK | UNALIGNED) && isDevice(v, r, pte);
+  if (device && !(mode & TABLE_WALK)) return failed(raise(v, fault.ALIGNMENT, 0, 2, ipa, mode, 0));
   let set: u64 = young ? 0 : AF;
   const need = mode & TABLE_WALK ? mode & (READ | WRITE) : needOf(v, mode);
   const lacks = need & ~allowed(v, r, pte);
@@ -183,17 +182,17 @@ function checkLeaf(v: Vcpu, r: Regime, slot: usize, ipa: u64, mode: u32): i32 {
     if (recorded && !record(v, at, ipa & ~inLeaf, mode)) return FAULTED;
     if (!update(v, slot, pte, set, at, 2, ipa)) return CHANGED;
     if (recorded) advance(v); // only now: an entry counts once its page is dirty
-    found(pte | set, at, shift, oa | (ipa & inLeaf));
-    return DONE;
-  }
-  found(pte, at, shift, oa | (ipa & inLeaf));
+  } else set = 0;
+  // HCR_EL2.PTW: a walk of stage 1 may not read Device memory. Found out when the memory is read: AF is set by then.
+  if (device && v.hcr & PTW) return failed(raise(v, fault.PERMISSION, at, 2, ipa, mode, 0));
+  found(pte | set, at, shift, oa | (ipa & inLeaf));
   return DONE;
 }
 
 // @ts-ignore: decorator
 @inline function failed(never: bool): i32 { return FAULTED; }
 
-/** HCR_EL2.PTW: walks of stage 1 may not read Device memory. */
+/** HCR_EL2.PTW. */
 // @ts-ignore: decorator
 @inline const PTW: u64 = 1 << 2;
 

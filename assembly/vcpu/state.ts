@@ -169,8 +169,8 @@ export class Derived {
   monitor: usize;
   monitorBytes: u32;
   monitorVersion: u32;
+  monitorVa: u64;
   monitorLow: u64;
-  monitorHigh: u64;
 }
 
 /** Generations of the TLB tags by VMID modulo 16: of combined entries, of stage-2 entries. */
@@ -218,7 +218,7 @@ export function advanceGeneration(v: Vcpu, vmid: u32, stage2: bool): void {
 // @ts-ignore: decorator
 @inline export const EXEC_NEEDS_R: u32 = 32;
 // @ts-ignore: decorator
-@inline export const MEMATTR_DEVICE: u32 = 64;
+@inline export const MEMATTR_BITS: u32 = 64;
 // @ts-ignore: decorator
 @inline export const AF_ON_PERMISSION: u32 = 128;
 // @ts-ignore: decorator

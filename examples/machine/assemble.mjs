@@ -1,6 +1,6 @@
 // @ts-check
 /** An assembler for the instructions of isa.mjs: labels, `//` comments, `.balign`, `.skip`, `.asciz`. */
-import { INSTRUCTIONS, NAMES } from "./isa.mjs";
+import { INSTRUCTIONS, NAMES, SIGNED, STACK } from "./isa.mjs";
 
 /** Other ways to write an instruction, as the Arm ARM defines them. @type {[RegExp, (...m: string[]) => string][]} */
 const ALIASES = [
@@ -14,7 +14,13 @@ const ALIASES = [
 /** An operand in the text of an instruction: kind, letter, unit. */
 const OPERAND = /([XW#@$])([a-zA-Z])(?:\*(\d+))?/g;
 /** What is written in its place. @type {Record<string, string>} */
-const WRITTEN = { X: "(x\\d+|xzr|sp)", W: "(w\\d+|wzr)", "#": "#(-?\\w+)", "@": "(\\w+)", $: "(\\w+)" };
+const WRITTEN = {
+  X: "(x\\d+|xzr|sp)",
+  W: "(w\\d+|wzr)",
+  "#": "#(-?\\w+)",
+  "@": "(\\w+)",
+  $: "(\\w+)",
+};
 
 const FORMS = INSTRUCTIONS.map(({ text, value, places }) => {
   const source = text
@@ -22,7 +28,12 @@ const FORMS = INSTRUCTIONS.map(({ text, value, places }) => {
     .replaceAll("{", "(?:")
     .replaceAll("}", ")?")
     .replace(OPERAND, (_, kind) => WRITTEN[kind]);
-  return { pattern: new RegExp(`^${source}$`), operands: [...text.matchAll(OPERAND)], value, places };
+  return {
+    pattern: new RegExp(`^${source}$`),
+    operands: [...text.matchAll(OPERAND)],
+    value,
+    places,
+  };
 });
 
 /**
@@ -36,7 +47,7 @@ const FORMS = INSTRUCTIONS.map(({ text, value, places }) => {
 export function assemble(program, base) {
   /** @type {Record<string, number>} */
   const labels = {};
-  /** @type {{ at: number, bytes?: number[], line: string }[]} */
+  /** @type {{ at: number, bytes: number[] | undefined, line: string }[]} */
   const items = [];
   let at = base;
   for (const text of program.split("\n")) {
@@ -78,13 +89,15 @@ export function encode(line, pc = 0, labels = {}) {
   for (const { pattern, operands, value, places } of FORMS) {
     const written = pattern.exec(text);
     if (!written) continue;
-    return (
-      operands.reduce((word, [, kind, letter, unit = "1"], index) => {
-        const text = written[index + 1] ?? "0";
-        const number = operand(kind, letter, text, { unit: Number(unit), pc, labels });
-        return word | spread(number, letter, places, line);
-      }, value) >>> 0
-    );
+    let word = value;
+    for (const [index, [, kind, letter, unit = "1"]] of operands.entries()) {
+      const text = written[index + 1] ?? "0";
+      const number = operand(kind, letter, text, { unit: Number(unit), pc, labels });
+      const bits = spread(number, places[letter], SIGNED.includes(letter));
+      if (bits === undefined) throw new SyntaxError(`an operand does not fit: ${line}`);
+      word |= bits;
+    }
+    return word >>> 0;
   }
   throw new SyntaxError(`not an instruction: ${line}`);
 }
@@ -95,33 +108,24 @@ export function encode(line, pc = 0, labels = {}) {
  * @param {string} kind
  * @param {string} letter
  * @param {string} text
- * @param {{ unit: number, pc: number, labels: Record<string, number> }} where
+ * @param {{ unit: number, pc: number, labels: Record<string, number> }} place
  */
 function operand(kind, letter, text, { unit, pc, labels }) {
   if (kind === "#") return Number(text) / unit;
   if (kind === "$") return NAMES[letter][text] ?? NaN;
   if (kind === "@") return Math.floor(labels[text] / unit) - Math.floor(pc / unit);
-  if (text === ("DN".includes(letter) ? "sp" : `${kind.toLowerCase()}zr`)) return 31;
+  if (text === (STACK.includes(letter) ? "sp" : `${kind.toLowerCase()}zr`)) return 31;
   const number = Number(text.slice(1));
   return number < 31 ? number : NaN;
 }
 
-/**
- * A number in its places of the word.
- *
- * @param {number} number
- * @param {string} letter
- * @param {Record<string, number[]>} places
- * @param {string} line
- */
-function spread(number, letter, places, line) {
-  const bits = letter === "o" ? [...places.o, ...(places.p ?? [])] : places[letter];
-  const least = "jo".includes(letter) ? -(2 ** (bits.length - 1)) : 0;
-  if (!Number.isInteger(number) || number < least || number >= least + 2 ** bits.length) {
-    throw new SyntaxError(`an operand does not fit: ${line}`);
-  }
-  return bits.reduceRight((word, bit, index) => {
-    const shift = bits.length - 1 - index;
-    return word | (((number >> shift) & 1) << bit);
-  }, 0);
+/** A number in its places of the word. @param {number} number @param {number[]} places @param {boolean} signed */
+function spread(number, places, signed) {
+  const least = signed ? -(2 ** (places.length - 1)) : 0;
+  const fits = Number.isInteger(number) && number >= least && number < least + 2 ** places.length;
+  if (!fits) return undefined;
+  return places.reduceRight(
+    (word, bit, index) => word | (((number >> (places.length - 1 - index)) & 1) << bit),
+    0,
+  );
 }

@@ -55,7 +55,7 @@ export class Cpu {
 
   /** Runs until the hypervisor stops it. @param {number} [limit] attempts at an instruction; more are an error */
   run(limit = 100_000) {
-    for (let attempts = 0; !this.stopped; ) {
+    for (let attempts = 0; !this.stopped;) {
       /** @type {Fault | Trap | undefined} */
       let exit;
       this.vcpu.enter(); // from here to exit() what was translated stays good
@@ -129,22 +129,12 @@ export class Cpu {
     const { vcpu, x } = this;
     const low = Number(BigInt.asUintN(8 * Math.min(size, 4), x[t]));
     const fault =
-      size === 8 ? vcpu.write64(va, x[t]) : size === 4 ? vcpu.write32(va, low) : vcpu.write8(va, low);
+      size === 8
+        ? vcpu.write64(va, x[t])
+        : size === 4
+          ? vcpu.write32(va, low)
+          : vcpu.write8(va, low);
     this.done(described(fault, size, t));
-  }
-
-  /** @param {number} t @param {number} u @param {bigint} va */
-  loadPair(t, u, va) {
-    const low = this.done(this.vcpu.read64(va));
-    const high = this.done(this.vcpu.read64(va + 8n));
-    this.x[t] = low;
-    this.x[u] = high;
-  }
-
-  /** @param {number} t @param {number} u @param {bigint} va */
-  storePair(t, u, va) {
-    this.done(this.vcpu.write64(va, this.x[t]));
-    this.done(this.vcpu.write64(va + 8n, this.x[u]));
   }
 
   /** TLBI VAE1: the address is bits 55 to 12 of a VA, the ASID stands above. @param {bigint} operand */
@@ -160,8 +150,8 @@ export class Cpu {
     this.next = this.pc + BigInt(4 * distance);
   }
 
-  /** AddWithCarry of the Arm ARM, with the flags; a subtraction is `x + ~y + 1`. @param {bigint} x @param {bigint} y @param {bigint} carry */
-  add(x, y, carry) {
+  /** AddWithCarry of the Arm ARM; sets the flags; a subtraction is `x + ~y + 1`. @param {bigint} x @param {bigint} y @param {bigint} carry */
+  addWithCarry(x, y, carry) {
     const unsigned = BigInt.asUintN(64, x) + BigInt.asUintN(64, y) + carry;
     const signed = BigInt.asIntN(64, x) + BigInt.asIntN(64, y) + carry;
     const sum = BigInt.asUintN(64, unsigned);

@@ -144,7 +144,8 @@ export function agrees(
 ): boolean {
   if (!isValid(member, level)) return false;
   const step = index * entrySize(format.pageShift, level);
-  if (outputAddress(member, format, level) !== outputAddress(first, format, level) + step) return false;
+  if (outputAddress(member, format, level) !== outputAddress(first, format, level) + step)
+    return false;
   const address = addressMask(format, entryShift(format.pageShift, level));
   return ((first ^ member) & ~(address | UPDATED_BY_HARDWARE | IGNORED)) === 0n;
 }

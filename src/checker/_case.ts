@@ -27,6 +27,8 @@ export class Case {
   readonly cleaner = new Cleaner(this.pending);
   readonly holders = new Holders();
   readonly violations: Violation[] = [];
+  /** Contiguous groups that were reported, by their first entry: when. */
+  readonly groups = new Map<number, number>();
   /** Number of the event that is being observed. */
   now = -1;
   #history: Residue[] = [];
@@ -85,7 +87,8 @@ export class Case {
 
   /** A page table is gone, and its VMID with it. */
   dropTree(tree: Tree): void {
-    for (const residue of this.pending.all()) if (residue.tree === tree) this.pending.delete(residue);
+    for (const residue of this.pending.all())
+      if (residue.tree === tree) this.pending.delete(residue);
     for (const [agent, current] of this.#current) if (current === tree) this.#current.delete(agent);
     this.#history = this.#history.filter((residue) => residue.tree !== tree);
     this.shadow.dropTree(tree);
@@ -96,6 +99,7 @@ export class Case {
     this.shadow.forget();
     this.pending.clear();
     this.cleaner.forget();
+    this.groups.clear();
     this.#history = [];
   }
 

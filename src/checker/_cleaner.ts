@@ -9,7 +9,7 @@
  * combined entry may be made anew of the stage-2 entry that is about to go.
  */
 import type { Pending } from "./_pending.ts";
-import type { Interval, Residue } from "./_residue.ts";
+import { type Interval, type Residue, sameTree } from "./_residue.ts";
 import type { Tree } from "./_shadow.ts";
 import type { Invalidation, Step } from "./_steps.ts";
 import type { Agent } from "./rules.ts";
@@ -103,11 +103,6 @@ export class Cleaner {
     if (progress === undefined) this.#agents.set(agent, (progress = new Progress()));
     return progress;
   }
-}
-
-/** What is unknown may be the same. */
-function sameTree(a: Tree | undefined, b: Tree | undefined): boolean {
-  return a === undefined || b === undefined || a === b;
 }
 
 function regimeFits({ scope }: Invalidation, { tree }: Residue): boolean {

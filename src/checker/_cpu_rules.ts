@@ -24,7 +24,8 @@ export function onStale(c: Case, event: Of<"tlbStale">): void {
     c.report({ rule: "use-after-tlbi", what, agents, slot, address });
   } else if (isAbandoned(c, residue)) {
     residue.reported = true;
-    const what = "a translation is used after the operation that took it away ended without a TLB invalidation";
+    const what =
+      "a translation is used after the operation that took it away ended without a TLB invalidation";
     c.report({ rule: "missing-tlbi", what, agents: [residue.by, user], slot, address });
   }
 }
@@ -107,7 +108,13 @@ function checkGroup(c: Case, event: Of<"hwRead">, page: TablePage): void {
     const member = base + i * ENTRY_BYTES;
     const value = valueIn(page, member);
     if (value === undefined || agrees(first, value, i, level, format)) continue;
-    reportGroup(c, agentOf(event), base, page.slots.get(member) ?? page.slots.get(base), event.address);
+    reportGroup(
+      c,
+      agentOf(event),
+      base,
+      page.slots.get(member) ?? page.slots.get(base),
+      event.address,
+    );
     return;
   }
 }
@@ -117,7 +124,7 @@ export function onContiguous(c: Case, event: Of<"contiguous">): void {
   const page = event.stage === 2 ? c.shadow.pageOf(event.slot) : undefined;
   const size = groupSize(c.formatOf(page).pageShift, event.level ?? 3) || 1;
   const base = event.slot - (event.slot % (size * ENTRY_BYTES));
-  reportGroup(c, agentOf(event), base, page?.slots.get(event.slot), event.address);
+  reportGroup(c, agentOf(event), base, page?.slots.get(event.slot), undefined);
 }
 
 function reportGroup(

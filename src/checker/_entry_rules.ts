@@ -11,7 +11,7 @@ import {
 } from "./_bits.ts";
 import type { Case } from "./_case.ts";
 import { reportLoose } from "./_page_rules.ts";
-import type { Interval, Residue } from "./_residue.ts";
+import { type Interval, type Residue, sameTree } from "./_residue.ts";
 import { type TablePage, type Tree, type Written, valueIn } from "./_shadow.ts";
 import { type Of, agentOf } from "./_stream.ts";
 import type { Agent } from "./rules.ts";
@@ -71,7 +71,10 @@ function spanOf(
 function judge(c: Case, store: Store): Residue | undefined {
   const { old, next, level, before, by, slot, span } = store;
   if (old === LOCKED && before !== undefined && before.by !== by) {
-    const what = next === LOCKED ? "marks an entry that another agent holds" : "overwrites the marker of another agent";
+    const what =
+      next === LOCKED
+        ? "marks an entry that another agent holds"
+        : "overwrites the marker of another agent";
     const agents = [by, before.by] as const;
     c.report({ rule: "locked-marker", what, agents, slot, address: span?.[0] });
   }
@@ -79,9 +82,16 @@ function judge(c: Case, store: Store): Residue | undefined {
   if (!isValid(old, level) || old === next) return undefined;
   if (!isValid(next, level)) return leave(c, store, false);
   const reason = needsBreak(old, next, level, c.formatOf(store.page), c.assumptions.bbm);
-  if (reason === undefined) return takesRights(old, next) && !isTable(old, level) ? leave(c, store, true) : undefined;
+  if (reason === undefined)
+    return takesRights(old, next) && !isTable(old, level) ? leave(c, store, true) : undefined;
   const agents = [by, holderOf(c, store)] as const;
-  c.report({ rule: "break-before-make", what: `${reason} under a valid entry`, agents, slot, address: span?.[0] });
+  c.report({
+    rule: "break-before-make",
+    what: `${reason} under a valid entry`,
+    agents,
+    slot,
+    address: span?.[0],
+  });
   return leave(c, store, true);
 }
 
@@ -89,9 +99,11 @@ function judge(c: Case, store: Store): Residue | undefined {
 function checkMake(c: Case, { span, tree, by, slot }: Store): void {
   if (span === undefined) return;
   for (const residue of c.pending.over(span)) {
-    if (residue.soft || residue.reported || (tree !== undefined && residue.tree !== tree)) continue;
+    if (residue.soft || residue.reported || !sameTree(residue.tree, tree)) continue;
     residue.reported = true;
-    const missing = residue.started ? "before the TLB invalidation of the old one is complete" : "with no TLB invalidation of the old one";
+    const missing = residue.started
+      ? "before the TLB invalidation of the old one is complete"
+      : "with no TLB invalidation of the old one";
     const agents = [by, c.holder(residue, residue.by)] as const;
     const what = `a valid entry is written ${missing}`;
     c.report({ rule: "early-make", what, agents, slot, address: residue.span[0] });
@@ -124,7 +136,11 @@ function leave(c: Case, store: Store, soft: boolean): Residue | undefined {
 }
 
 /** The table that the entry pointed at is no longer reached through it. */
-function unlink(c: Case, { old, next, level, slot, page }: Store, residue: Residue | undefined): void {
+function unlink(
+  c: Case,
+  { old, next, level, slot, page }: Store,
+  residue: Residue | undefined,
+): void {
   if (!isTable(old, level) || residue === undefined) return;
   const format = c.formatOf(page);
   if (isTable(next, level) && tableAddress(next, format) === tableAddress(old, format)) return;
@@ -132,7 +148,13 @@ function unlink(c: Case, { old, next, level, slot, page }: Store, residue: Resid
   if (child !== undefined && child.parent === slot) child.unlinked = residue;
 }
 
-function link(c: Case, page: TablePage, slot: number, level: number | undefined, next: bigint): void {
+function link(
+  c: Case,
+  page: TablePage,
+  slot: number,
+  level: number | undefined,
+  next: bigint,
+): void {
   if (!isTable(next, level)) return;
   const pa = tableAddress(next, c.formatOf(page));
   const child = c.shadow.pageAt(pa) ?? c.shadow.addPage(pa, false);

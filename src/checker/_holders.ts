@@ -1,6 +1,7 @@
 /** Which vCPU may hold which translation: what their TLBs took in. */
+import type { TlbEntryKind } from "../_vcpu_event.ts";
 import type { Interval } from "./_residue.ts";
-import type { Of, TlbEntryKind } from "./_stream.ts";
+import type { Of } from "./_stream.ts";
 
 /** An entry that a TLB took in. */
 export interface Fill {

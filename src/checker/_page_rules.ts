@@ -31,7 +31,9 @@ export function onFree(c: Case, event: Of<"free">): void {
   if (residue !== undefined) {
     if (residue.cleaned === undefined && !residue.reported) {
       residue.reported = true;
-      const how = residue.started ? "before the TLB invalidation of the entry above it is complete" : "with no TLB invalidation of the entry above it";
+      const how = residue.started
+        ? "before the TLB invalidation of the entry above it is complete"
+        : "with no TLB invalidation of the entry above it";
       const agents = [by, c.holder(residue, residue.by)] as const;
       const what = `a table page is freed ${how}`;
       c.report({ rule: "early-reuse", what, agents, slot: page.pa, address: residue.span[0] });
@@ -46,7 +48,8 @@ export function onFree(c: Case, event: Of<"free">): void {
 /** The page table lives on: what was freed while linked was freed too early. */
 export function reportLoose(c: Case, tree: Tree): void {
   for (const { page, by } of tree.loose.splice(0)) {
-    const writer = page.parent === undefined ? undefined : c.shadow.pageOf(page.parent)?.slots.get(page.parent);
+    const writer =
+      page.parent === undefined ? undefined : c.shadow.pageOf(page.parent)?.slots.get(page.parent);
     const what = "a table page was freed while an entry pointed at it";
     const agents = [by, writer?.by ?? by] as const;
     c.report({ rule: "early-reuse", what, agents, slot: page.pa, address: writer?.address });

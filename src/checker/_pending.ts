@@ -47,7 +47,8 @@ export class Pending {
   *#bucketsOver([from, to]: Interval): Generator<Set<Residue>, void, undefined> {
     const [first, end] = [bucketOf(from), Math.ceil(to / BUCKET)];
     if (end - first > this.#buckets.size) {
-      for (const [number, bucket] of this.#buckets) if (number >= first && number < end) yield bucket;
+      for (const [number, bucket] of this.#buckets)
+        if (number >= first && number < end) yield bucket;
       return;
     }
     for (let number = first; number < end; number++) {

@@ -88,3 +88,8 @@ export class Residue implements Removal {
     return from < this.span[1] && to > this.span[0];
   }
 }
+
+/** Whether two may be the same page table: what is unknown may be any. */
+export function sameTree(a: Tree | undefined, b: Tree | undefined): boolean {
+  return a === undefined || b === undefined || a === b;
+}

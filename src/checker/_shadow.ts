@@ -134,7 +134,8 @@ export class Shadow {
         const { value, level } = written;
         if (level === undefined || !isValid(value, level) || isTable(value, level)) continue;
         const first = tableAddress(value, format);
-        if (pa >= first && pa < first + entrySize(format.pageShift, level)) return { slot, written };
+        if (pa >= first && pa < first + entrySize(format.pageShift, level))
+          return { slot, written };
       }
     }
     return undefined;

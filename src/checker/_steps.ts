@@ -14,9 +14,7 @@ export type TlbiScope = "stage2" | "combined" | "vmid" | "all" | "hyp";
 /** One instruction. */
 export type Step =
   /** `complete`: it waits for TLBIs too (DSB ISH), not for stores alone (DSB ISHST). */
-  | { readonly kind: "dsb"; readonly complete: boolean }
-  | { readonly kind: "isb" }
-  | Invalidation;
+  { readonly kind: "dsb"; readonly complete: boolean } | { readonly kind: "isb" } | Invalidation;
 
 /** One TLBI that reaches every CPU. */
 export interface Invalidation {
@@ -39,7 +37,13 @@ const ISB: Step = { kind: "isb" };
 const TLBI_PAGE = 4096;
 
 const FLAGS = { level: undefined, leaf: false } as const;
-const whole = (scope: TlbiScope): Step => ({ kind: "tlbi", scope, from: 0, to: Infinity, ...FLAGS });
+const whole = (scope: TlbiScope): Step => ({
+  kind: "tlbi",
+  scope,
+  from: 0,
+  to: Infinity,
+  ...FLAGS,
+});
 
 /** By IPA, then what was combined with it: the other way round a CPU could combine anew what is about to go. */
 function flush(from: number, to: number, level: EventLevel): readonly Step[] {

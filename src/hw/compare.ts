@@ -6,6 +6,7 @@
  * an AT instruction where only the second model gave it (it does not model that instructions of this class count as writes).
  */
 import { type Observed, isAddressTranslation } from "./access.ts";
+import { loadedValue, storedWords } from "./effects.ts";
 import type { Answer, Vector, Word } from "./format.ts";
 import { type Run, performs } from "./machine.ts";
 import { type VectorMemory, initialWord } from "./memory.ts";
@@ -47,28 +48,26 @@ export function compare(
     if (want !== undefined && masked(want, mask) !== masked(found, mask))
       return { field, expected: want, actual: found };
   }
-  const stored = performs(run) ? vector.dataAfter : [];
   return compareWords(memory, [
-    ...[...initialWords(vector, observed), ...vector.memory],
-    ...[...answer.after, ...(answer.ok ? stored : [])],
+    ...initialWords(vector, observed),
+    ...vector.memory,
+    ...answer.after,
+    ...(performs(run) ? storedWords(vector, answer) : []),
   ]);
 }
 
 /** What this run can show of an answer. */
 function expectedOf(vector: Vector, answer: Answer, run: Run): Partial<Answer> {
-  const { ok, pa, value, stxr, type } = answer;
+  const { ok, pa, stxr, type } = answer;
   if (isAddressTranslation(vector.kind)) return expectedOfAt(vector, answer);
   const translated = ok || type === "external"; // the address is fine, but no memory is there
   if (!performs(run)) {
     if (translated) return { ok: true, ...(pa === undefined ? {} : { pa }) };
     if (run === "batch") return { ok };
   }
-  if (ok) return defined({ ok, pa, stxr, value: STORES.has(vector.kind) ? undefined : value });
+  if (ok) return defined({ ok, pa, stxr, value: loadedValue(vector, answer) });
   return { ...answer, far: answer.far ?? vector.address };
 }
-
-/** Nothing is loaded: the value that was recorded is a register's with another use. */
-const STORES: ReadonlySet<string> = new Set(["write", "writeb", "stlr"]);
 
 /** PAR_EL1, or an exception: for an external abort, and for a guest's own AT whose walk faults at stage 2. */
 function expectedOfAt(vector: Vector, answer: Answer): Partial<Answer> {

@@ -5,13 +5,21 @@
  *   {"k":"p","ipa":"0x…","pa":"0x…"}        the host page behind a guest page; where stage 2 maps it, it maps it there
  *   {"k":"q","va":"0x…","pa":"0x…" | null}  a read at a virtual address; null: it faults
  *
- * With stage 1 off a virtual address is an intermediate physical one, and `q` rows are facts of stage 2 alone. With
- * stage 1 on they need both stages together: such rows are counted as not checked.
+ * A vCPU with the registers of the stopped CPU walks the dumped tables for every row: both stages where the guest's stage 1
+ * is on (with stage 1 off a virtual address is an intermediate physical one), stage 2 alone for the `p` rows.
+ *
+ * The walk that the `q` rows come from looks at no access flag, on any CPU: here every leaf has its flag.
  */
+import { Access } from "../access.ts";
+import type { Mode } from "../engine.ts";
 import { Stage2Error } from "../errors.ts";
+import { Fault } from "../fault.ts";
 import { inputError, parseJson } from "../_input.ts";
+import type { Vcpu } from "../vcpu.ts";
+import { guestState, stage2State } from "./cpu.ts";
+import type { Regime, TableImage } from "./format.ts";
 import { JsonNode } from "./json.ts";
-import type { ImportedTable } from "./table.ts";
+import { ImageMachine } from "./machine.ts";
 
 /** How many failures are kept with their values. */
 const KEPT_FAILURES = 20;
@@ -37,16 +45,18 @@ export interface Expectations {
 
 /** A row that does not hold. */
 export interface Disagreement extends Expectation {
-  /** Where the imported table maps the address; `null`: nowhere, or not readable. */
+  /** Where the vCPU got to; `null`: a fault. */
   readonly found: number | null;
+  /** The fault in plain words. */
+  readonly fault?: string;
 }
 
-/** What came of the rows. Every row is in exactly one of `passed`, `failed`, `notChecked`. */
+/** What came of the rows. Every row is either in `passed` or in `failed`. */
 export interface ExpectationResult {
   readonly passed: number;
   readonly failed: number;
-  /** Rows that need both stages of translation. */
-  readonly notChecked: number;
+  /** Reads that took both stages of translation. */
+  readonly bothStages: number;
   /** Of the passed: host pages that stage 2 does not map, so that there was nothing to disagree with. */
   readonly unmapped: number;
   /** The first rows that failed. */
@@ -80,36 +90,97 @@ function parseRow(node: JsonNode): Expectation {
   return { kind: "read", address: node.get("va").word(), pa: translation };
 }
 
-/** Compares every row with an imported stage 2. */
-export function checkExpectations(table: ImportedTable, expected: Expectations): ExpectationResult {
-  let [passed, failed, notChecked, unmapped] = [0, 0, 0, 0];
-  const failures: Disagreement[] = [];
-  for (const row of expected.rows) {
-    if (row.kind === "read" && expected.guestStage1) {
-      notChecked++;
-      continue;
-    }
-    const found = row.kind === "page" ? mapped(table, row) : readable(table, row);
-    if (found === row.pa) passed++;
-    else if (row.kind === "page" && found === null) {
-      passed++;
-      unmapped++;
-    } else {
-      failed++;
-      if (failures.length < KEPT_FAILURES) failures.push({ ...row, found });
-    }
+/**
+ * Checks every row. `regime` is the guest's stage 2.
+ *
+ * @throws Stage2Error `BAD_INPUT` if the image has no registers of the CPU, or they contradict the expectations
+ */
+export async function checkExpectations(
+  image: TableImage,
+  regime: Regime,
+  expected: Expectations,
+  mode?: Mode,
+): Promise<ExpectationResult> {
+  const [guest, stage2] = [
+    guestState(image, expected.cpu, regime),
+    stage2State(image, expected.cpu, regime),
+  ];
+  const bothStages = guest.stages === "both stages";
+  if (bothStages !== expected.guestStage1) {
+    throw inputError(
+      image.name,
+      `stage 1 of CPU ${expected.cpu} is ${bothStages ? "on" : "off"}, but the expectations say otherwise`,
+    );
   }
-  return { passed, failed, notChecked, unmapped, failures };
+  const machine = await ImageMachine.create(image, { mode, young: true });
+  try {
+    const tally = new Tally();
+    machine.load(guest);
+    for (const row of ofKind(expected, "read")) tally.read(row, machine.vcpu);
+    machine.load(stage2);
+    for (const row of ofKind(expected, "page")) tally.page(row, machine.vcpu);
+    return tally.result(bothStages);
+  } finally {
+    machine.dispose();
+  }
 }
 
-function mapped(table: ImportedTable, { address }: Expectation): number | null {
-  return table.lookup(Number(address))?.pa ?? null;
+function ofKind({ rows }: Expectations, kind: Expectation["kind"]): Expectation[] {
+  return rows.filter((row) => row.kind === kind);
 }
 
-/** A read needs a readable leaf. The walk that the rows come from does not fault on a clear access flag, on any CPU. */
-function readable(table: ImportedTable, { address }: Expectation): number | null {
-  const mapping = table.lookup(Number(address));
-  return mapping?.readable ? mapping.pa : null;
+/** Counts rows. */
+class Tally {
+  #passed = 0;
+  #failed = 0;
+  #reads = 0;
+  #unmapped = 0;
+  readonly #failures: Disagreement[] = [];
+
+  /** A read gives the address, or faults where that is expected. */
+  read(row: Expectation, vcpu: Vcpu): void {
+    this.#reads++;
+    this.#count(row, vcpu.translate(row.address, Access.Read));
+  }
+
+  /** A leaf that is there maps the page where the host has it, whatever it permits. */
+  page(row: Expectation, vcpu: Vcpu): void {
+    const found = anyAccess(row, vcpu);
+    if (!(found instanceof Fault) || found.type !== "translation") return this.#count(row, found);
+    this.#passed++;
+    this.#unmapped++;
+  }
+
+  #count(row: Expectation, found: number | Fault): void {
+    const pa = found instanceof Fault ? null : found;
+    if (pa === row.pa) {
+      this.#passed++;
+      return;
+    }
+    this.#failed++;
+    if (this.#failures.length >= KEPT_FAILURES) return;
+    const fault = found instanceof Fault ? { fault: found.toString() } : {};
+    this.#failures.push({ ...row, found: pa, ...fault });
+  }
+
+  result(bothStages: boolean): ExpectationResult {
+    return {
+      ...{ passed: this.#passed, failed: this.#failed, unmapped: this.#unmapped },
+      bothStages: bothStages ? this.#reads : 0,
+      failures: this.#failures,
+    };
+  }
+}
+
+/** The first access that no permission stops. */
+function anyAccess({ address }: Expectation, vcpu: Vcpu): number | Fault {
+  const [read, ...others] = [Access.Read, Access.Write, Access.Fetch];
+  let found = vcpu.translate(address, read);
+  for (const access of others) {
+    if (!(found instanceof Fault) || found.type !== "permission") break;
+    found = vcpu.translate(address, access);
+  }
+  return found;
 }
 
 /**
@@ -117,11 +188,7 @@ function readable(table: ImportedTable, { address }: Expectation): number | null
  *
  * @throws Stage2Error `BAD_INPUT` if the image is another, or `chosen` another table
  */
-export function expectedRegime(
-  image: ImportedTable["image"],
-  expected: Expectations,
-  chosen?: string,
-): string {
+export function expectedRegime(image: TableImage, expected: Expectations, chosen?: string): string {
   const { checkpoint, cpu } = expected;
   if (checkpoint !== image.name) {
     throw new Stage2Error(

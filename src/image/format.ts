@@ -9,6 +9,7 @@
  * pages. The tables of a guest's stage 1 lie at guest physical addresses; `ipa` gives them beside the host's `pa`.
  */
 import { levelShift } from "../decode.ts";
+import { inputError } from "../_input.ts";
 import { JsonNode } from "./json.ts";
 
 /** What the file calls a regime of a guest's (or protected host's) stage 2. */
@@ -69,11 +70,21 @@ export interface TableImage {
   readonly bytes: Uint8Array;
   /** Registers of the CPUs, by name. */
   readonly cpus: readonly ReadonlyMap<string, bigint>[];
+  /** CPUs that were stopped inside a guest. */
+  readonly guestCpus: readonly number[];
 }
 
 /** Entries that the root of a regime has, all its pages together. */
 export function rootEntries(regime: Regime): number {
   return 2 ** (regime.iaBits - levelShift(regime.pageShift, regime.startLevel));
+}
+
+/** The regime of this name. @throws Stage2Error `BAD_INPUT` */
+export function regimeNamed({ name: image, regimes }: TableImage, name: string): Regime {
+  const found = regimes.find((regime) => regime.name === name);
+  if (found !== undefined) return found;
+  const known = regimes.map((regime) => regime.name).join(", ");
+  throw inputError(image, `no regime ${name} (it has ${known})`);
 }
 
 /** Checks a parsed `tables.json` and its `.bin`, and gives them shape. */
@@ -88,7 +99,12 @@ export function parseImage(path: string, json: unknown, bytes: Uint8Array): Tabl
     .map((page) => parsePage(page, names));
   checkBytes(top, pages, bytes);
   const cpus = top.maybe("cpus")?.list().map(parseCpu) ?? [];
-  return { name: top.get("name").text(), regimes, pages, bytes, cpus };
+  const guestCpus =
+    top
+      .maybe("guest_cpus")
+      ?.list()
+      .map((cpu) => cpu.integer(0, 4095)) ?? [];
+  return { name: top.get("name").text(), regimes, pages, bytes, cpus, guestCpus };
 }
 
 function parseRegime(node: JsonNode): Regime {

@@ -14,7 +14,7 @@ import { levelShift } from "../decode.ts";
 import { Stage2Error } from "../errors.ts";
 import type { Engine } from "../engine.ts";
 import { inputError } from "../_input.ts";
-import { rootEntries, type Page, type Regime, type TableImage } from "./format.ts";
+import { type Page, type Regime, type TableImage, regimeNamed, rootEntries } from "./format.ts";
 import { createObject } from "./object.ts";
 import { Descriptors } from "./relocate.ts";
 import { ImportedTable, type Origin } from "./table.ts";
@@ -28,12 +28,7 @@ const ENTRY_BYTES = 8;
  * @throws Stage2Error  `BAD_INPUT` if the image has no such regime or contradicts itself, `ENOMEM` if the pool is full
  */
 export function importRegime(engine: Engine, image: TableImage, name: string): ImportedTable {
-  const regime = image.regimes.find((candidate) => candidate.name === name);
-  if (regime === undefined) {
-    const known = image.regimes.map((each) => each.name).join(", ");
-    throw inputError(image.name, `no regime ${name} (it has ${known})`);
-  }
-  return new Importer(engine, image, regime).run();
+  return new Importer(engine, image, regimeNamed(image, name)).run();
 }
 
 class Importer {
