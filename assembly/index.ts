@@ -15,6 +15,7 @@ import {
 } from "./layout";
 import { flushRange } from "./maintenance";
 import * as monitor from "./monitor";
+import { word } from "./number";
 import { HVHE, HYP, liveGeneration, LPA2, Pgt, releaseSlot, setEvents } from "./pgt";
 import * as pools from "./pool";
 import { hypProt, memoryProt, stage2Prot, unpack } from "./prot";
@@ -33,9 +34,6 @@ import { find, levelOf, slotOf } from "./walk";
 
 // @ts-ignore: decorator
 @inline function table(pointer: usize): Pgt { return changetype<Pgt>(pointer); }
-
-// @ts-ignore: decorator
-@inline function word(value: f64): u64 { return <u64><i64>value; }
 
 // ---- engine ----------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,14 @@ import { isCounted, LOCKED } from "./descriptor";
 // @ts-ignore: decorator
 @inline export function read(slot: usize): u64 { return atomic.load<u64>(slot); }
 
+/**
+ * A plain read of an entry above the last level, for the hardware walk of many addresses. If it tears, which no 64-bit host
+ * does: valid bit, type and the part of the address that makes a pointer are all in the low half, and the high half must
+ * equal that of every table page to be used.
+ */
+// @ts-ignore: decorator
+@inline export function peek(slot: usize): u64 { return load<u64>(slot); }
+
 /** Swaps `old` for `next`; the entry found comes back, and the swap happened iff that is `old`. */
 // @ts-ignore: decorator
 @inline export function compareExchange(slot: usize, old: u64, next: u64): u64 {

@@ -206,14 +206,14 @@ export interface Core {
   map_pointer(pa: number): number;
 
   // ---- vCPU: one PE. `v` is the pointer to its state page (STATE offsets) --------------------------------
-  /** `sets` a power of two up to 4096 and `ways` 1 to 8, or both 0: no TLB. Pointer, -EINVAL, -ENOMEM, -EMFILE. */
+  /** `sets` a power of two up to 4096 and `ways` 1, 2, 4 or 8, or both 0: no TLB. Pointer, -EINVAL, -ENOMEM, -EMFILE. */
   vcpu_create(sets: number, ways: number): number;
   vcpu_destroy(v: number): void;
   /** Tells the vCPU from others that had its place; 0 if none is there. */
   vcpu_generation(v: number): number;
   /** Takes over registers and settings that were written to the state page. Must follow every such write. */
   vcpu_configure(v: number): void;
-  /** PA, or a negative fault code (FAULT record in the state page). `va` signed: kernel addresses are negative. `access`: ACCESS bits. */
+  /** PA, or -1 - FSC (FAULT record in the state page). `va` signed: kernel addresses are negative. `access`: ACCESS bits. */
   vcpu_translate(v: number, va: number, access: number): number;
   /** The same, VA in args[0]. */
   vcpu_translate_u64(v: number, access: number): number;

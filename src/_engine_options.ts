@@ -1,4 +1,5 @@
 /** What an engine is made with, checked. */
+import { type Bank, type GuestRam, checkedBanks } from "./_guest_ram.ts";
 import type { Mode } from "./_load.ts";
 import { type Region, type Shape, chooseMode } from "./_region.ts";
 import { Stage2Error } from "./errors.ts";
@@ -22,6 +23,11 @@ export interface EngineOptions {
   memory?: WebAssembly.Memory;
   /** The part of `memory` to use. Default: all of it above 64 KiB. */
   region?: Region;
+  /**
+   * Guest memory, up to 7 banks, in {@link Engine.memoryMap} from the start: of zeros in a memory of the engine's own, which
+   * holds less than 4 GiB in all. In an embedder's memory each bank needs a `pointer`, and is left as it is.
+   */
+  guestRam?: GuestRam | readonly GuestRam[];
   /** The core, compiled elsewhere (`stage2/core.wasm` or `stage2/core.single.wasm`, by mode). */
   module?: WebAssembly.Module;
 }
@@ -35,6 +41,7 @@ const OPTIONS = [
   "eventCapacity",
   "memory",
   "region",
+  "guestRam",
   "module",
 ];
 
@@ -43,6 +50,7 @@ export interface CheckedOptions {
   mode: Mode;
   shape: Shape;
   physical: number;
+  banks: readonly Bank[];
 }
 
 /** Checks names and values. @throws Stage2Error */
@@ -70,13 +78,14 @@ export function checkedOptions(options: EngineOptions): CheckedOptions {
       },
     );
   }
+  const banks = checkedBanks(options.guestRam, memory !== undefined);
   const shape = {
     units: integerOption("maxTablePages", options.maxTablePages ?? 65_536, 1, 2 ** 20),
     threads: integerOption("maxThreads", options.maxThreads ?? 16, 1, 1024),
     objects: integerOption("maxObjects", options.maxObjects ?? 1024, 1, 2 ** 20),
     events: integerOption("eventCapacity", options.eventCapacity ?? 16_384, 1, 2 ** 22),
   };
-  return { mode: chooseMode(wanted, memory), shape, physical };
+  return { mode: chooseMode(wanted, memory), shape, physical, banks };
 }
 
 /** Refuses what is no compiled module. @throws Stage2Error `BAD_OPTION` */

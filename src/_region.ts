@@ -47,14 +47,14 @@ export function measuringCore(mode: Mode, module: WebAssembly.Module): Core {
   return loadCore(mode, newMemory(mode, 1, 1), module);
 }
 
-/** A memory of the engine's own that starts small and grows up to the shape. */
-export function ownPlace(mode: Mode, core: Core, shape: Shape): Place {
-  const base = WASM_PAGE;
+/** A memory of the engine's own that starts small and grows up to the shape. `base`: where guest memory ends. */
+export function ownPlace(mode: Mode, core: Core, shape: Shape, base: number): Place {
   const start = base + overhead(core, shape);
   const end = start + shape.units * UNIT;
   if (end >= LARGEST_MEMORY) {
     throw new Stage2Error("MEMORY_TOO_SMALL", "a WebAssembly memory has less than 4 GiB", {
       maxTablePages: shape.units,
+      guestRam: base - WASM_PAGE,
       needed: end,
     });
   }

@@ -1,14 +1,20 @@
 /** A vCPU's place in the engine: its pointer while it is open, and its page of state (STATE offsets). */
 import { type Core, STATE } from "./_abi.ts";
 import { type Context, disposed } from "./_context.ts";
+import { type VirtualAddress, virtualAddress } from "./access.ts";
 import { Fault } from "./fault.ts";
 
 /** Bytes of the state page that are read from outside. */
 const STATE_BYTES = 512;
+const HALF = 2 ** 32;
+
+type PendingCore = Core & { vcpu_number?: (v: number) => number }; // PENDING
 
 export class VcpuCore {
   readonly context: Context;
   readonly core: Core;
+  /** Number of the vCPU, by which its events name it. */
+  readonly number: number;
   #pointer: number;
   #buffer: ArrayBufferLike;
   #words: Uint32Array;
@@ -17,6 +23,7 @@ export class VcpuCore {
   constructor(context: Context, pointer: number) {
     this.context = context;
     this.core = context.core;
+    this.number = (context.core as PendingCore).vcpu_number?.(pointer) ?? 0; // PENDING
     this.#pointer = pointer;
     this.#buffer = context.memory.buffer;
     this.#words = new Uint32Array(this.#buffer, pointer, STATE_BYTES / 4);
@@ -40,6 +47,25 @@ export class VcpuCore {
   get registers(): BigUint64Array {
     this.#refresh();
     return this.#registers;
+  }
+
+  get pstate(): number {
+    return this.words[STATE.PSTATE / 4] as number;
+  }
+
+  /** Writes a field of PSTATE, and takes it over. */
+  setPstate(mask: number, bits: number): void {
+    this.words[STATE.PSTATE / 4] = (this.pstate & ~mask) | bits;
+    this.configure();
+  }
+
+  /** Checks an address and puts it into the argument block, with no bigint made of a number. */
+  setAddress(va: VirtualAddress): void {
+    const checked = virtualAddress(va);
+    if (typeof checked === "bigint") return this.context.setArgument(0, checked);
+    const halves = this.context.args32;
+    halves[0] = checked; // stored modulo 2^32
+    halves[1] = Math.floor(checked / HALF);
   }
 
   /** Takes over what was written to the state page. */

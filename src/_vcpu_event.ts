@@ -1,6 +1,6 @@
 /** Events of vCPUs: what hardware reads and writes of page tables, what its TLBs hold. */
 import { TLB_KIND, TLBI_OP, VCPU_EVENT } from "./_abi.ts";
-import type { EventLevel, EventRecord } from "./_event_record.ts";
+import type { EventLevel, EventRecord } from "./_event_fields.ts";
 
 /** A TLB invalidation instruction: its name without the shareability suffix. */
 export type TlbiOperation = keyof typeof TLBI_OP;

@@ -153,7 +153,9 @@ export function checkedSettings(options: VcpuOptions): Settings {
     registers: checkedRegisters(options.registers ?? {}),
     knobs: knobBits(options),
     events: eventBits(options.events ?? []),
-    granuleShift: Math.log2(powerOption("exclusivesGranule", options.exclusivesGranule ?? 64, 16, 2048)),
+    granuleShift: Math.log2(
+      powerOption("exclusivesGranule", options.exclusivesGranule ?? 64, 16, 2048),
+    ),
     speculate: oneIn("speculation", options.speculation),
     spurious: oneIn("spuriousExclusiveFailures", options.spuriousExclusiveFailures),
     seed: integerOption("seed", options.seed ?? 1, 0, MOST),

@@ -38,6 +38,7 @@ export interface Trace {
 
 /** The longest walk fetches 24 descriptors and may update each: more than this a log cannot be short of. */
 const ENOUGH_EVENTS = 64;
+const PSTATE_EL2 = 1 << 3;
 
 /** Runs `translate` with events on, and collects them. */
 export function traced(cpu: VcpuCore, translate: () => number | Fault): Trace {
@@ -105,6 +106,10 @@ function stepOf(cpu: VcpuCore, event: Step): WalkStep {
 
 function formOf(cpu: VcpuCore, stage: 1 | 2, level: number, address: number): DescriptorOptions {
   const registers = readRegisters(cpu);
-  const form = stage === 2 ? stage2Form(registers) : stage1Form(registers, cpu.el >= 2, address < 0);
+  const form = stage === 2 ? stage2Form(registers) : stage1Form(registers, isEl2(cpu), address < 0);
   return { stage, level, ...form };
+}
+
+function isEl2({ pstate }: VcpuCore): boolean {
+  return (pstate & PSTATE_EL2) !== 0;
 }

@@ -38,8 +38,7 @@ const LIMIT = 2 ** 53;
 
 /** Whether a value names a kind of access: 1 to 4, or data accesses with the modifier. */
 export function isAccess(access: number): boolean {
-  // Integers only: the comparison with the integer part refuses everything else.
-  if ((access | 0) !== access) return false;
+  if (typeof access !== "number" || (access | 0) !== access) return false;
   return access === ACCESS.FETCH || (access > 0 && (access & 3) !== 0 && (access & ~11) === 0);
 }
 

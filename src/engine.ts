@@ -7,20 +7,25 @@
  */
 import type { Core } from "./_abi.ts";
 import { Context, disposed, isShared } from "./_context.ts";
+import { createContext, newId } from "./_create.ts";
 import { type EngineHandle, checkedHandle, join } from "./_join.ts";
 import { type Mode, compileCore, loadCoreAsync } from "./_load.ts";
-import { type EngineOptions, checkedOptions } from "./_engine_options.ts";
-import { type Place, type Shape, UNIT, adoptedPlace, measuringCore, ownPlace } from "./_region.ts";
+import type { EngineOptions } from "./_engine_options.ts";
+import { type EngineTlbiRequest, type TlbiOperation, prepareTlbi } from "./_vcpu_tlbi.ts";
+import { Batch } from "./batch.ts";
 import { type CacheOptions, TableCache } from "./cache.ts";
-import { check } from "./errors.ts";
+import { Stage2Error } from "./errors.ts";
 import { EventLog } from "./events.ts";
 import { type HypOptions, HypStage1 } from "./hyp.ts";
+import { MemoryMap } from "./memory_map.ts";
 import { integerOption } from "./range.ts";
 import { Stage2, type Stage2Handle, type Stage2Options } from "./stage2.ts";
+import { Vcpu, type VcpuOptions } from "./vcpu.ts";
 
 export type { EngineOptions } from "./_engine_options.ts";
 export type { EngineHandle } from "./_join.ts";
 export type { Mode } from "./_load.ts";
+export type { GuestRam } from "./_guest_ram.ts";
 export type { Region } from "./_region.ts";
 
 /** Memory in use, in table pages of 4 KiB unless it says bytes. */
@@ -42,12 +47,15 @@ export class Engine implements Disposable {
   readonly #context: Context;
   readonly #base: number;
   readonly #events: EventLog;
+  /** Which memory physical addresses name. */
+  readonly memoryMap: MemoryMap;
   #open = true;
 
   private constructor(context: Context, base: number) {
     this.#context = context;
     this.#base = base;
     this.#events = new EventLog(context);
+    this.memoryMap = new MemoryMap(() => this.context);
   }
 
   /**
@@ -57,18 +65,10 @@ export class Engine implements Disposable {
    *   `MEMORY_TOO_SMALL` if the region cannot hold it. Whatever the region held before is overwritten.
    */
   static async create(options: EngineOptions = {}): Promise<Engine> {
-    const { mode, shape, physical } = checkedOptions(options);
-    const module = options.module ?? (await compileCore(mode));
-    const measure = measuringCore(mode, module);
-    const asked = options.maxTablePages !== undefined;
-    const place =
-      options.memory === undefined
-        ? ownPlace(mode, measure, shape)
-        : adoptedPlace(options.memory, options.region, measure, shape, asked);
-    const core = await loadCoreAsync(module, place.memory);
-    initialise(core, place, { ...shape, units: place.units }, physical);
-    join(core, place.base);
-    return new Engine(new Context(core, place.memory, module, newId()), place.base);
+    const { context, base, banks } = await createContext(options);
+    const engine = new Engine(context, base);
+    for (const bank of banks) engine.memoryMap.pend(bank); // PENDING
+    return engine;
   }
 
   /**
@@ -127,6 +127,35 @@ export class Engine implements Disposable {
   /** Makes a page table for a hypervisor's own stage 1, empty. @throws Stage2Error as {@link stage2}. */
   hyp(options: HypOptions = {}): HypStage1 {
     return HypStage1.create(this.context, options);
+  }
+
+  /**
+   * Makes a vCPU of this thread that runs a guest with this stage 2: VTCR_EL2, VTTBR_EL2 (its {@link Stage2.vmid}), HCR_EL2
+   * (VM, RW, FWB) and the ID registers are as the table needs them; stage 1 is off, it is at EL1. Without a table stage 2 is
+   * off too, and the registers are to be set.
+   * @throws Stage2Error `BAD_OPTION`; `FOREIGN`, `DISPOSED` for the table; `ENOMEM`, `EMFILE`.
+   */
+  vcpu(table?: Stage2, options: VcpuOptions = {}): Vcpu {
+    return Vcpu.create(this.context, table, options);
+  }
+
+  /** Makes room for up to 4,096 addresses and their translations. @throws Stage2Error `BAD_OPTION`, `ENOMEM`. */
+  batch(capacity: number): Batch {
+    return Batch.create(this.context, capacity);
+  }
+
+  /**
+   * Invalidates TLB entries of all vCPUs, as software outside every guest does, with the DSB behind it as far as this thread
+   * goes: vCPUs of other threads have applied it when they next translate or poll.
+   * @throws Stage2Error `BAD_OPTION`: no such instruction, an operand that it needs or does not take. `BAD_ADDRESS`.
+   */
+  tlbi(operation: TlbiOperation, request: EngineTlbiRequest = {}): void {
+    const { context } = this;
+    const { op, level } = prepareTlbi(context, operation, request, "vmid");
+    if (request.vmid === undefined && operation !== "ALLE1") {
+      throw new Stage2Error("BAD_OPTION", `${operation} needs a vmid`);
+    }
+    context.core.engine_tlbi(op, integerOption("vmid", request.vmid ?? 0, 0, 0xffff), level);
   }
 
   /** Makes an empty stock of table pages for operations that may allocate. @throws Stage2Error `BAD_OPTION`, `EMFILE`. */
@@ -225,24 +254,4 @@ export class Engine implements Disposable {
   #live(): void {
     if (!this.#open) throw disposed("engine");
   }
-}
-
-function initialise(core: Core, place: Place, shape: Shape, physical: number): void {
-  const { base, bytes, growable } = place;
-  const status = core.engine_init(
-    base,
-    bytes,
-    physical,
-    shape.units,
-    shape.threads,
-    shape.objects,
-    shape.events,
-    Number(growable),
-  );
-  check(status, "Engine.create", { base, bytes, maxTablePages: shape.units, unit: UNIT });
-}
-
-/** Tells engines apart across threads. No secret: Node takes 5 ms to load its web crypto for the first call (measured). */
-function newId(): string {
-  return Array.from({ length: 3 }, () => Math.random().toString(36).slice(2)).join("-");
 }

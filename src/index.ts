@@ -1,11 +1,23 @@
 /** Arm's stage-2 MMU as a library. Start at {@link Engine.create}. */
+export { Access } from "./access.ts";
 export { TableCache, type CacheOptions } from "./cache.ts";
 export type { Annotation, Empty, Entry, Leaf, Locked, Table } from "./decode.ts";
+export {
+  type Descriptor,
+  type DescriptorOptions,
+  type InvalidDescriptor,
+  type Stage1Leaf,
+  type Stage2Leaf,
+  type TableDescriptor,
+  type TableLimits,
+  decodeDescriptor,
+} from "./descriptor.ts";
 export type { DumpDocument, EntryRange } from "./dump.ts";
 export {
   Engine,
   type EngineHandle,
   type EngineOptions,
+  type GuestRam,
   type MemoryUsage,
   type Mode,
   type Region,
@@ -14,6 +26,7 @@ export { type EntryOptions, isReadonly, mkwrite, setReadonly, testAndClearYoung 
 export { type ErrnoCode, type ErrorCode, type MisuseCode, Stage2Error } from "./errors.ts";
 export type { Event, EventLevel, VisitKind } from "./_event_record.ts";
 export type { EventLog } from "./events.ts";
+export { type AccessShape, Fault, type FaultType } from "./fault.ts";
 export {
   type DecodeOptions,
   type FakePgd,
@@ -34,6 +47,7 @@ export {
   type VirtualRange,
 } from "./hyp.ts";
 export type { EntryFilter } from "./iterate.ts";
+export type { MemoryMap, MemorySegment, SegmentRequest } from "./memory_map.ts";
 export { Prot, WalkFlag } from "./prot.ts";
 export type { Address, Range } from "./range.ts";
 export type { RawStage2 } from "./raw.ts";
@@ -47,6 +61,39 @@ export type {
   UnlinkedRequest,
 } from "./requests.ts";
 export { Stage2, type Stage2Handle, type Stage2Options } from "./stage2.ts";
+export {
+  type AbortSyndrome,
+  type AccessSyndrome,
+  type Syndrome,
+  decodeSyndrome,
+  describeSyndrome,
+} from "./syndrome.ts";
+export type {
+  AccessOptions,
+  AccessSize,
+  AtomicOperation,
+  AtOperation,
+  Batch,
+  ByLevel,
+  ByStage,
+  EngineTlbiRequest,
+  Par,
+  Probe,
+  ProbedStage,
+  Registers,
+  TlbiOperation,
+  TlbiRequest,
+  TlbShape,
+  Trace,
+  Vcpu,
+  VcpuEventGroup,
+  VcpuOptions,
+  VcpuStatistics,
+  VcpuTlbiRequest,
+  VirtualAddress,
+  WalkStep,
+} from "./vcpu.ts";
+export type { TlbEntryKind, VcpuEvent } from "./_vcpu_event.ts";
 export type { EventGroup, Granule, TableOptions, WalkContext } from "./_options.ts";
 export type { Counters, Shape, TableUsage } from "./_table.ts";
 export type { UnlinkedTable } from "./_unlinked.ts";

@@ -84,6 +84,11 @@ export class Stage2 extends Stage2View {
     return new Stage2(new TableCore(context, pointer, shape, owned));
   }
 
+  /** Names this table's translations in TLBs: at least 1, and no other live table of the engine has it. 0 is the host's. */
+  get vmid(): number {
+    return this.#table.context.core.pgt_vmid(this.pointer) >>> 0;
+  }
+
   /**
    * Maps a range (`kvm_pgtable_stage2_map`): the largest leaves that fit, over whatever was there.
    *

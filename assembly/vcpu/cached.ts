@@ -27,7 +27,7 @@ export function translateStage2(v: Vcpu, ipa: u64, mode: u32): bool {
   const r = stage2Of(v);
   const cached = d.hasTlb && !(mode & (IS_PROBE | IS_AT));
   if (cached) {
-    const entry = tlb.findStage2(d, ipa >> r.pageShift);
+    const entry = tlb.findStage2(d, ipa);
     if (entry) {
       const decided = useEntry(v, entry, ipa, mode);
       if (decided >= 0) return decided != 0;

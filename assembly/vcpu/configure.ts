@@ -54,11 +54,15 @@ export function configure(v: Vcpu): void {
   d.stage1On = (v.sctlr1 & M) != 0 && !(v.hcr & DC);
   d.stage2On = (v.hcr & (VM | DC)) != 0;
   d.attentive = has(v, CHECKER) || v.speculate != 0;
+  d.direct = d.hasTlb && !d.attentive && !d.el2;
+  d.needShift = d.el0 ? 3 : 0;
   if (!d.random) d.random = v.seed | 1;
   d.page2 = stage2Of(v).pageShift;
   let fragment = d.stage2On ? d.page2 : 16;
   if (d.stage1On) fragment = min(fragment, min(lowHalfOf(v).pageShift, highHalfOf(v).pageShift));
   d.fragment = fragment;
+  d.pageMask = ~((<u64>1 << fragment) - 1);
+  d.toSet = fragment - d.setShift; // a set has at most 256 bytes, a page at least 4096
   retag(v);
   setQuick(v, d);
 }

@@ -28,7 +28,7 @@ function unitsFor(entries: u32): u32 {
 }
 
 export function create(sets: u32, ways: u32): i32 {
-  if (!sets != !ways || sets > MAX_SETS || ways > MAX_WAYS || (sets & (sets - 1)) != 0) return -EINVAL;
+  if (!sets != !ways || sets > MAX_SETS || ways > MAX_WAYS || (sets & (sets - 1) | ways & (ways - 1)) != 0) return -EINVAL;
   const slot = takeSlot(VCPU);
   if (!slot) return -EMFILE;
   const page = pool.allocate(UNIT_SHIFT, 1);
@@ -67,6 +67,9 @@ function giveTlb(v: Vcpu, sets: u32, ways: u32): bool {
   d.units = units;
   d.sets = sets;
   d.ways = ways;
+  d.setShift = ctz<u32>(ways * <u32>ENTRY_BYTES);
+  d.setBits = (sets - 1) << d.setShift;
+  d.lastWay = (ways - 1) * <u32>ENTRY_BYTES;
   d.hasTlb = true;
   return true;
 }

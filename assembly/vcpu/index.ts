@@ -4,6 +4,7 @@ import * as events from "../events";
 import { argument, setResult } from "../layout";
 import { addSegment, pointerTo, removeSegment } from "../memory";
 import { ALL_THREADS, announce, ASIDE1, head, IPAS2E1, thisThread } from "../tlbi";
+import { signedWord, word } from "../number";
 import * as access from "./access";
 import { addressTranslate, probe } from "./at";
 import { configure, vmidOf } from "./configure";
@@ -16,10 +17,6 @@ import { translate, translateMany } from "./translate";
 
 // @ts-ignore: decorator
 @inline function vcpu(pointer: usize): Vcpu { return changetype<Vcpu>(pointer); }
-
-/** A signed address: kernel addresses are negative numbers. */
-// @ts-ignore: decorator
-@inline function word(value: f64): u64 { return <u64><i64>value; }
 
 // @ts-ignore: decorator
 @inline function code(v: Vcpu): i32 { return -1 - <i32>v.fsc; }
@@ -39,7 +36,7 @@ export function vcpu_configure(v: usize): void { configure(vcpu(v)); }
 export function vcpu_clear_exclusive(v: usize): void { monitor.open(vcpu(v)); }
 export function vcpu_hacdbs(v: usize): u32 { return clean(vcpu(v)); }
 
-export function vcpu_translate(v: usize, va: f64, mode: u32): f64 { return translate(vcpu(v), word(va), mode); }
+export function vcpu_translate(v: usize, va: f64, mode: u32): f64 { return translate(vcpu(v), signedWord(va), mode); }
 export function vcpu_translate_u64(v: usize, mode: u32): f64 { return translate(vcpu(v), argument(0), mode); }
 
 export function vcpu_translate_many(v: usize, from: usize, to: usize, count: u32, mode: u32): u32 {
@@ -53,11 +50,11 @@ export function vcpu_probe(v: usize, mode: u32): i32 {
 export function vcpu_at(v: usize, op: u32): i32 { return addressTranslate(vcpu(v), op, argument(0)) ? 0 : code(vcpu(v)); }
 
 export function vcpu_read(v: usize, va: f64, size: u32): f64 {
-  return access.read(vcpu(v), word(va), size, READ) ? <f64>access.low : <f64>code(vcpu(v));
+  return access.read(vcpu(v), signedWord(va), size, READ) ? <f64>access.low : <f64>code(vcpu(v));
 }
 
 export function vcpu_write(v: usize, va: f64, size: u32, value: f64): i32 {
-  return access.write(vcpu(v), word(va), size, WRITE, word(value), 0) ? 0 : code(vcpu(v));
+  return access.write(vcpu(v), signedWord(va), size, WRITE, signedWord(value), 0) ? 0 : code(vcpu(v));
 }
 
 export function vcpu_access(v: usize, op: u32, size: u32, flags: u32): i32 {

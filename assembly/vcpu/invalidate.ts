@@ -105,8 +105,7 @@ function apply(v: Vcpu, d: Derived, record: usize): void {
 /** Stage-2 entries whose leaf touches [ipa, ipa + bytes). */
 function dropIpa(v: Vcpu, d: Derived, vmid: u32, ipa: u64, bytes: u64, level: i32): void {
   if (bytes == 1 && d.largest <= d.page2) { // only pages are held: one set can have it
-    const page = ipa >> d.page2;
-    let entry = d.stage2 + <usize>(<u32>page & (d.sets - 1)) * d.ways * tlb.ENTRY_BYTES;
+    let entry = tlb.setOf(d, d.stage2, ipa >> d.page2);
     for (let way: u32 = 0; way < d.ways; way++, entry += tlb.ENTRY_BYTES) dropIfIpa(d, entry, vmid, ipa, bytes, level);
     return;
   }
@@ -118,7 +117,7 @@ function dropIpa(v: Vcpu, d: Derived, vmid: u32, ipa: u64, bytes: u64, level: i3
 @inline function dropIfIpa(d: Derived, entry: usize, vmid: u32, ipa: u64, bytes: u64, level: i32): void {
   if (tlb.isEmpty(entry) || tlb.vmidIn(tlb.contextOf(entry), true) != vmid || !fits(level, tlb.level2Of(entry))) return;
   const size = <u64>1 << tlb.shift2Of(entry);
-  const first = tlb.inputPageOf(entry) << d.page2 & ~(size - 1);
+  const first = tlb.inputOf(entry) & ~(size - 1);
   if (first < ipa + bytes && first + size > ipa) tlb.drop(entry);
 }
 
@@ -133,7 +132,7 @@ function dropVa(v: Vcpu, d: Derived, vmid: u32, asid: u32, va: u64, bytes: u64, 
     if (asid != ANY_ASID && !(context & GLOBAL_BIT) && (<u32>context & 0xffff) != asid) continue;
     const shift = tlb.level1Of(entry) == tlb.OFF ? d.fragment : tlb.shift1Of(entry);
     const size = <u64>1 << shift;
-    const first = (tlb.inputPageOf(entry) << d.fragment) & ~(size - 1);
+    const first = tlb.inputOf(entry) & ~(size - 1);
     // Modulo 2^64, as the high half ends there; a tag byte is no part of the address.
     if ((va - first) << tag < size << tag || (first - va) << tag < bytes << tag) tlb.drop(entry);
   }

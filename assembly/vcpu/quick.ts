@@ -4,8 +4,9 @@
  * the pool - it leaves to the walk, which starts anew.
  */
 import { AF, S2AP_R, S2AP_W, TABLE_ADDRESS, TYPE, VALID } from "../descriptor";
-import { delta, poolPhys } from "../layout";
+import { delta, pool, poolPhys } from "../layout";
 import { poolBytes } from "../memory";
+import { fromNumber, toNumber } from "../number";
 import * as slots from "../slot";
 import { add, Derived, FETCH, QUICK, READ, stage2Of, Vcpu, WRITE } from "./state";
 
@@ -75,53 +76,108 @@ export function quick(v: Vcpu, d: Derived, ipa: u64, mode: u32): u64 {
   return pa | (ipa & 0xfff);
 }
 
+// ---- batches: four at a time, in two passes ------------------------------------------------------------------------
+
+// @ts-ignore: decorator
+@inline const TABLE_BITS: u64 = TABLE_ADDRESS | TABLE;
+
 /**
- * Four addresses at `from` to four results at `to`, their levels interleaved. How many of them were done from the first on:
- * all four, or none where any of them is not a page behind two tables of the pool.
+ * Offset of the table in the pool, or something larger than every pool: what is left of a table descriptor after the
+ * pool's base is a whole number of pages; anything else leaves low bits, which the rotation puts on top.
  */
-export function quickFour(v: Vcpu, d: Derived, from: usize, to: usize, mask: u64, want: u64): bool {
-  const r = stage2Of(v);
-  const limit = poolBytes();
+// @ts-ignore: decorator
+@inline function pagesInto(left: u64): u64 { return rotr<u64>(left, 12); }
+
+/**
+ * First pass: from addresses to the entries of their last tables, kept where the results will be. The upper levels are in the
+ * caches of the CPU. False: one of them is not like that, and nothing of the block counts.
+ */
+function findSlots(v: Vcpu, d: Derived, from: usize, to: usize, end: usize): bool {
   const root = d.root;
-  const a = <u64><i64>load<f64>(from);
-  const b = <u64><i64>load<f64>(from, 8);
-  const c = <u64><i64>load<f64>(from, 16);
-  const e = <u64><i64>load<f64>(from, 24);
-  if ((a | b | c | e) >> r.iaBits) return false;
-  let pa = slots.read(root + (<usize>(a >> 27) & ~7));
-  let pb = slots.read(root + (<usize>(b >> 27) & ~7));
-  let pc = slots.read(root + (<usize>(c >> 27) & ~7));
-  let pe = slots.read(root + (<usize>(e >> 27) & ~7));
-  if ((pa & pb & pc & pe & TABLE) != TABLE) return false;
-  let sa = next(pa, limit, <usize>(a >> 18) & 0xff8);
-  let sb = next(pb, limit, <usize>(b >> 18) & 0xff8);
-  let sc = next(pc, limit, <usize>(c >> 18) & 0xff8);
-  let se = next(pe, limit, <usize>(e >> 18) & 0xff8);
-  if (!sa || !sb || !sc || !se) return false;
-  pa = slots.read(sa);
-  pb = slots.read(sb);
-  pc = slots.read(sc);
-  pe = slots.read(se);
-  if ((pa & pb & pc & pe & TABLE) != TABLE) return false;
-  sa = next(pa, limit, <usize>(a >> 9) & 0xff8);
-  sb = next(pb, limit, <usize>(b >> 9) & 0xff8);
-  sc = next(pc, limit, <usize>(c >> 9) & 0xff8);
-  se = next(pe, limit, <usize>(e >> 9) & 0xff8);
-  if (!sa || !sb || !sc || !se) return false;
-  pa = slots.read(sa);
-  pb = slots.read(sb);
-  pc = slots.read(sc);
-  pe = slots.read(se);
-  if (((pa ^ want) | (pb ^ want) | (pc ^ want) | (pe ^ want)) & mask) return false;
-  pa &= LEAF_ADDRESS;
-  pb &= LEAF_ADDRESS;
-  pc &= LEAF_ADDRESS;
-  pe &= LEAF_ADDRESS;
-  const paLimit = r.paLimit;
-  if (pa >= paLimit || pb >= paLimit || pc >= paLimit || pe >= paLimit) return false;
-  store<f64>(to, <f64><i64>(pa | (a & 0xfff)));
-  store<f64>(to, <f64><i64>(pb | (b & 0xfff)), 8);
-  store<f64>(to, <f64><i64>(pc | (c & 0xfff)), 16);
-  store<f64>(to, <f64><i64>(pe | (e & 0xfff)), 24);
-  return true;
+  const outside = ~((<u64>1 << stage2Of(v).iaBits) - 1);
+  const pages = poolBytes() >> 12;
+  const start = poolPhys | TABLE; // a table descriptor of the pool's first page
+  const first = pool;
+  for (; from < end; from += 32, to += 32) {
+    const a = fromNumber(load<f64>(from));
+    const b = fromNumber(load<f64>(from, 8));
+    const c = fromNumber(load<f64>(from, 16));
+    const e = fromNumber(load<f64>(from, 24));
+    if ((a | b | c | e) & outside) break;
+    let ta = (slots.peek(root + (<usize>(a >> 27) & ~7)) & TABLE_BITS) - start;
+    let tb = (slots.peek(root + (<usize>(b >> 27) & ~7)) & TABLE_BITS) - start;
+    let tc = (slots.peek(root + (<usize>(c >> 27) & ~7)) & TABLE_BITS) - start;
+    let te = (slots.peek(root + (<usize>(e >> 27) & ~7)) & TABLE_BITS) - start;
+    if (pagesInto(ta) >= pages) break;
+    if (pagesInto(tb) >= pages) break;
+    if (pagesInto(tc) >= pages) break;
+    if (pagesInto(te) >= pages) break;
+    ta = (slots.peek(first + <usize>ta + (<usize>(a >> 18) & 0xff8)) & TABLE_BITS) - start;
+    tb = (slots.peek(first + <usize>tb + (<usize>(b >> 18) & 0xff8)) & TABLE_BITS) - start;
+    tc = (slots.peek(first + <usize>tc + (<usize>(c >> 18) & 0xff8)) & TABLE_BITS) - start;
+    te = (slots.peek(first + <usize>te + (<usize>(e >> 18) & 0xff8)) & TABLE_BITS) - start;
+    if (pagesInto(ta) >= pages) break;
+    if (pagesInto(tb) >= pages) break;
+    if (pagesInto(tc) >= pages) break;
+    if (pagesInto(te) >= pages) break;
+    store<u32>(to, <u32>(first + <usize>ta + (<usize>(a >> 9) & 0xff8)));
+    store<u32>(to, <u32>(first + <usize>tb + (<usize>(b >> 9) & 0xff8)), 8);
+    store<u32>(to, <u32>(first + <usize>tc + (<usize>(c >> 9) & 0xff8)), 16);
+    store<u32>(to, <u32>(first + <usize>te + (<usize>(e >> 9) & 0xff8)), 24);
+  }
+  return from >= end;
 }
+
+/**
+ * Between the passes: nothing but the loads, so that as many cache misses as the CPU can have are under way at a time. What
+ * they say is of no use; somebody must want it, or the loop would go away.
+ */
+function touch(to: usize, count: u32): u32 {
+  const end = to + (<usize>count << 3);
+  let any: u32 = 0;
+  for (; to < end; to += 32) {
+    any |= load<u32>(load<u32>(to)) | load<u32>(load<u32>(to, 8));
+    any |= load<u32>(load<u32>(to, 16)) | load<u32>(load<u32>(to, 24));
+  }
+  return any;
+}
+
+/** One result: output page, offset in the page. */
+// @ts-ignore: decorator
+@inline function put(to: usize, from: usize, pte: u64, at: usize): void {
+  store<f64>(to + at, toNumber((pte & LEAF_ADDRESS) | (fromNumber(load<f64>(from + at)) & 0xfff)));
+}
+
+/** Second pass: the leaves, whose cache misses overlap, as nothing depends on them. How many the walk must decide. */
+function readLeaves(from: usize, to: usize, end: usize, mask: u64, want: u64): u32 {
+  let left: u32 = 0;
+  for (; from < end; from += 32, to += 32) {
+    const a = slots.read(load<u32>(to));
+    const b = slots.read(load<u32>(to, 8));
+    const c = slots.read(load<u32>(to, 16));
+    const e = slots.read(load<u32>(to, 24));
+    if (((a ^ want) | (b ^ want) | (c ^ want) | (e ^ want)) & mask) {
+      for (let i: usize = 0; i < 32; i += 8) store<f64>(to + i, -1);
+      left += 4;
+      continue;
+    }
+    put(to, from, a, 0);
+    put(to, from, b, 8);
+    put(to, from, c, 16);
+    put(to, from, e, 24);
+  }
+  return left;
+}
+
+/** `count` (a multiple of four) addresses; those that the walk must decide are left with -1. How many these are. */
+export function quickBlock(v: Vcpu, d: Derived, from: usize, to: usize, count: u32, mask: u64, want: u64): u32 {
+  const end = from + (<usize>count << 3);
+  const tooLarge = LEAF_ADDRESS & ~(stage2Of(v).paLimit - 1); // must be zero, like a right that is missing
+  if (findSlots(v, d, from, to, end) && touch(to, count)) return readLeaves(from, to, end, mask | tooLarge, want);
+  for (; from < end; from += 8, to += 8) store<f64>(to, -1);
+  return count;
+}
+
+/** Addresses of one block: more misses than any CPU has under way at a time, and little enough to stay in its cache. */
+// @ts-ignore: decorator
+@inline export const BLOCK_ADDRESSES: u32 = 64;

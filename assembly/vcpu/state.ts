@@ -139,6 +139,8 @@ export class Derived {
   /** Every access may take the straight descent (quick.ts). */
   quick: bool;
   hasTlb: bool;
+  /** A TLB hit needs nobody's attention (translate.ts). */
+  direct: bool;
   /** A checker or speculation wants to see every access, TLB hits too. */
   attentive: bool;
   /** Root table as a pointer, for the straight descent. */
@@ -150,6 +152,16 @@ export class Derived {
   // TLB geometry
   sets: u32;
   ways: u32;
+  /** From an address to the offset of its set: shifted right by `toSet`, these bits. */
+  toSet: u32;
+  setBits: u32;
+  /** Offset of the last way of a set. */
+  lastWay: u32;
+  pageMask: u64;
+  /** log2 of the bytes of a set: ways are a power of two. */
+  setShift: u32;
+  /** 3 at EL0, whose rights stand three bits up. */
+  needShift: u32;
   combined: usize;
   stage2: usize;
   /** Units of 4 KiB behind each of the two arrays. */

@@ -2,7 +2,7 @@
  * The TLB arrays of a vCPU: combined entries (VA to PA, both stages) and stage-2 entries (IPA to PA), set-associative.
  * Every entry covers one page of the smaller granule and remembers how much the leaves behind it map.
  *
- *   +0   input page << 1 | 1; 0: empty
+ *   +0   address of the input page | 1; 0: empty
  *   +8   context: what else must match
  *   +16  output page 51:12 | rights of stage 1 11:6 | rights of all 5:0
  *   +24  IPA page 63:24 | log2 of the leaves 23:18, 17:12 | levels + 1 11:9, 8:6 (7: stage off) | Device 5 | clean 4 | global 3
@@ -54,7 +54,7 @@ import { logTlb } from "./trace";
 // @ts-ignore: decorator
 @inline export function isClean(entry: usize): bool { return (infoOf(entry) & CLEAN) != 0; }
 // @ts-ignore: decorator
-@inline export function inputPageOf(entry: usize): u64 { return load<u64>(entry) >> 1; }
+@inline export function inputOf(entry: usize): u64 { return load<u64>(entry) & ~(<u64>1); }
 // @ts-ignore: decorator
 @inline export function contextOf(entry: usize): u64 { return load<u64>(entry, 8); }
 // @ts-ignore: decorator
@@ -66,18 +66,17 @@ import { logTlb } from "./trace";
 // @ts-ignore: decorator
 @inline export const OFF: i32 = 6;
 
+/** First entry of the set for a page number. */
 // @ts-ignore: decorator
-@inline function setOf(d: Derived, array: usize, page: u64): usize {
-  return array + <usize>((<u32>page & (d.sets - 1)) * d.ways) * ENTRY_BYTES;
+@inline export function setOf(d: Derived, array: usize, page: u64): usize {
+  return array + (<usize>(<u32>page & (d.sets - 1)) << d.setShift);
 }
 
-/** Entry for the page of a virtual address in this context; 0: none. */
-// @ts-ignore: decorator
-@inline export function findCombined(d: Derived, page: u64): usize {
-  const tag = page << 1 | 1;
-  let entry = setOf(d, d.combined, page);
-  const end = entry + <usize>d.ways * ENTRY_BYTES;
-  for (; entry < end; entry += ENTRY_BYTES) {
+/** Entry for a virtual address in this context; 0: none. */
+export function findCombined(d: Derived, va: u64): usize {
+  const tag = (va & d.pageMask) | 1;
+  const first = setOf(d, d.combined, va >> d.fragment);
+  for (let entry = first; entry <= first + d.lastWay; entry += ENTRY_BYTES) {
     if (load<u64>(entry) != tag) continue;
     const context = contextOf(entry);
     if (context == d.context || context == d.global) return entry;
@@ -85,20 +84,19 @@ import { logTlb } from "./trace";
   return 0;
 }
 
-/** Entry for a page of intermediate physical address; 0: none. */
-export function findStage2(d: Derived, page: u64): usize {
-  const tag = page << 1 | 1;
-  let entry = setOf(d, d.stage2, page);
-  const end = entry + <usize>d.ways * ENTRY_BYTES;
-  for (; entry < end; entry += ENTRY_BYTES) {
+/** Entry for an intermediate physical address; 0: none. */
+export function findStage2(d: Derived, ipa: u64): usize {
+  const page = ipa >> d.page2;
+  const tag = page << d.page2 | 1;
+  const first = setOf(d, d.stage2, page);
+  for (let entry = first; entry <= first + d.lastWay; entry += ENTRY_BYTES) {
     if (load<u64>(entry) == tag && contextOf(entry) == d.context2) return entry;
   }
   return 0;
 }
 
 /** The place for a new entry: an empty one of the set, one of a past generation, else each in turn. */
-function place(v: Vcpu, d: Derived, array: usize, page: u64, context: u64): usize {
-  const tag = page << 1 | 1;
+function place(v: Vcpu, d: Derived, array: usize, page: u64, tag: u64, context: u64): usize {
   const first = setOf(d, array, page);
   let free: usize = 0;
   for (let way: u32 = 0; way < d.ways; way++) {
@@ -142,7 +140,8 @@ export function fillStage2(
   const whole = ~((<u64>1 << d.page2) - 1);
   const info = info2(ipa, OFF, 63, level, shift, device, clean);
   if (d.attentive) findConflict(v, d, STAGE2, ipa, pa, shift, d.context2, d.context2);
-  put(v, place(v, d, d.stage2, page, d.context2), page, d.context2, (pa & whole) | rights, info);
+  const tag = (ipa & whole) | 1;
+  put(place(v, d, d.stage2, page, tag, d.context2), tag, d.context2, (pa & whole) | rights, info);
   if (shift > d.largest) d.largest = shift;
   logTlb(v, TLB_FILL, STAGE2, level, vmidIn(d.context2, true), ipa, pa & whole, ipa);
 }
@@ -157,7 +156,8 @@ export function fillCombined(
   const context = global ? d.global : d.context;
   const info = info2(ipa, level1, shift1, level2, shift2, device, clean);
   if (d.attentive) findConflict(v, d, COMBINED, va, pa, min(shift1, shift2), d.context, d.global);
-  put(v, place(v, d, d.combined, page, context), page, context, (pa & whole) | rights | rights1 << 6, info);
+  const tag = (va & whole) | 1;
+  put(place(v, d, d.combined, page, tag, context), tag, context, (pa & whole) | rights | rights1 << 6, info);
   logTlb(v, TLB_FILL, COMBINED, level2, <u32>(d.context >> 16 & 0xffff | d.context << 16), va, pa & whole, ipa);
 }
 
@@ -168,8 +168,8 @@ export function fillCombined(
 }
 
 // @ts-ignore: decorator
-@inline function put(v: Vcpu, entry: usize, page: u64, context: u64, out: u64, info: u64): void {
-  store<u64>(entry, page << 1 | 1);
+@inline function put(entry: usize, tag: u64, context: u64, out: u64, info: u64): void {
+  store<u64>(entry, tag);
   store<u64>(entry, context, 8);
   store<u64>(entry, out, 16);
   store<u64>(entry, info, 24);
@@ -186,7 +186,7 @@ function findConflict(v: Vcpu, d: Derived, kind: u32, ia: u64, pa: u64, shift: u
   for (let entry = array; entry < end; entry += ENTRY_BYTES) {
     if (isEmpty(entry) || (contextOf(entry) != context && contextOf(entry) != global)) continue;
     const size = min(shift1Of(entry), shift2Of(entry));
-    const cached = inputPageOf(entry) << unit;
+    const cached = inputOf(entry);
     if ((cached ^ ia) >> size) continue;
     const whole = ~((<u64>1 << size) - 1);
     const implied = (pageOf(entry) & whole) | (ia & ~whole);

@@ -1,10 +1,11 @@
 /** From virtual to physical: TLB, stage 1, stage 2, and a new TLB entry. */
 import { head } from "../tlbi";
+import { signedWord } from "../number";
 import * as cached from "./cached";
 import { applyInvalidations } from "./invalidate";
 import * as fault from "./fault";
 import { beginAccess, raise } from "./fault";
-import { maskOf, NOT_QUICK, quick, quickFour, wantOf } from "./quick";
+import { BLOCK_ADDRESSES, maskOf, NOT_QUICK, quick, quickBlock, wantOf } from "./quick";
 import { ONE_PRIVILEGE } from "./regime";
 import * as second from "./stage2";
 import { needOf } from "./stage2";
@@ -23,26 +24,39 @@ import { DC } from "./configure";
 /** Physical address of the last translation of this thread that worked. */
 export let pa: u64 = 0;
 
-/** PA of a virtual address, or the negative status code of the fault that was recorded. */
-export function translate(v: Vcpu, va: u64, mode: u32): f64 {
+/** PA of a virtual address, or -1 - status code of the fault that was recorded. */
+// @ts-ignore: decorator
+@inline export function translate(v: Vcpu, va: u64, mode: u32): f64 {
+  const d = derived(v);
+  // A TLB, and nobody who wants to see every hit; one load of the log's head keeps it honest.
+  if (d.direct && head() == d.seen) {
+    const tag = (va & d.pageMask) | 1;
+    const first = d.combined + (<u32>(va >> d.toSet) & d.setBits);
+    const need = mode << d.needShift;
+    for (let entry = first; entry <= first + d.lastWay; entry += tlb.ENTRY_BYTES) {
+      if (load<u64>(entry) != tag) continue;
+      const out = tlb.outOf(entry);
+      if ((out & need) != need || mode > ALL_RIGHTS) continue;
+      const context = tlb.contextOf(entry);
+      if (context != d.context && context != d.global) continue;
+      count(v, TLB_HITS);
+      return <f64><i64>((out & tlb.PAGE) | (va & ~d.pageMask));
+    }
+  }
+  return beyondTlb(v, va, mode);
+}
+
+function beyondTlb(v: Vcpu, va: u64, mode: u32): f64 {
   const d = derived(v);
   if (d.quick) {
     const direct = quick(v, d, va, mode);
     if (direct != NOT_QUICK) return <f64><i64>direct;
-  } else if (d.hasTlb) {
-    if (head() != d.seen) applyInvalidations(v);
-    const entry = tlb.findCombined(d, va >> d.fragment);
-    if (entry) {
-      const out = tlb.outOf(entry);
-      const need = needOf(v, mode);
-      if ((<u32>out & need) == need && !d.attentive) {
-        count(v, TLB_HITS);
-        return <f64><i64>((out & tlb.PAGE) | (va & ((<u64>1 << d.fragment) - 1)));
-      }
-    }
   }
   return resolve(v, va, mode) ? <f64><i64>pa : -<f64>v.fsc - 1;
 }
+
+// @ts-ignore: decorator
+@inline const ALL_RIGHTS: u32 = READ | WRITE | FETCH;
 
 /** The same without the shortest way: `pa`, or false and a fault record. */
 export function resolve(v: Vcpu, va: u64, mode: u32): bool {
@@ -51,7 +65,7 @@ export function resolve(v: Vcpu, va: u64, mode: u32): bool {
   if (v.speculate && !(mode & (IS_PROBE | IS_AT | SPECULATIVE_WALK))) speculate(v, d, va, mode);
   if (!d.hasTlb || d.el2 || mode & (IS_PROBE | IS_AT)) return walk(v, d, va, mode);
   if (head() != d.seen) applyInvalidations(v);
-  const entry = tlb.findCombined(d, va >> d.fragment);
+  const entry = tlb.findCombined(d, va);
   if (entry) {
     if (has(v, CHECKER) && !(mode & SPECULATIVE_WALK)) compareWithMemory(v, d, entry, va, mode);
     const decided = useEntry(v, d, entry, va, mode);
@@ -82,7 +96,7 @@ function useEntry(v: Vcpu, d: Derived, entry: usize, va: u64, mode: u32): i32 {
   raise(v, fault.PERMISSION, level, stage, tlb.ipaPageOf(entry) | (va & 0xfff), mode, extra | fault.F_FROM_TLB);
   if (!has(v, KEEP_ON_FAULT)) {
     tlb.drop(entry);
-    const below = tlb.findStage2(d, tlb.ipaPageOf(entry) >> d.page2);
+    const below = tlb.findStage2(d, tlb.ipaPageOf(entry));
     if (below) tlb.drop(below);
   }
   return 0;
@@ -179,25 +193,30 @@ function speculate(v: Vcpu, d: Derived, va: u64, mode: u32): void {
 /** `count` addresses at `from` to addresses or negative codes at `to`. How many failed. */
 export function translateMany(v: Vcpu, from: usize, to: usize, addresses: u32, mode: u32): u32 {
   const d = derived(v);
-  let failed: u32 = 0;
-  let quickly: u64 = 0;
+  if (!d.quick) return translateEach(v, from, to, addresses, mode, false);
   const mask = maskOf(mode);
   const want = wantOf(mode);
-  const end = from + (<usize>addresses << 3);
-  while (from < end) {
-    if (d.quick && end - from >= 32 && quickFour(v, d, from, to, mask, want)) {
-      quickly += 4;
-      from += 32;
-      to += 32;
-      continue;
-    }
-    const stop = min(end, from + 32);
-    for (; from < stop; from += 8, to += 8) {
-      const result = translate(v, <u64><i64>load<f64>(from), mode);
-      store<f64>(to, result);
-      if (result < 0) failed++;
-    }
+  let failed: u32 = 0;
+  while (addresses >= 4) {
+    const block = min(addresses & ~3, BLOCK_ADDRESSES);
+    const left = quickBlock(v, d, from, to, block, mask, want);
+    if (left) failed += translateEach(v, from, to, block, mode, true);
+    add(v, QUICK + 2, block - left);
+    from += <usize>block << 3;
+    to += <usize>block << 3;
+    addresses -= block;
   }
-  add(v, QUICK + 2, quickly);
+  return failed + translateEach(v, from, to, addresses, mode, false);
+}
+
+/** One by one; with `left` only those that have no result yet. */
+function translateEach(v: Vcpu, from: usize, to: usize, addresses: u32, mode: u32, left: bool): u32 {
+  let failed: u32 = 0;
+  for (const end = from + (<usize>addresses << 3); from < end; from += 8, to += 8) {
+    if (left && load<f64>(to) >= 0) continue;
+    const result = translate(v, signedWord(load<f64>(from)), mode);
+    store<f64>(to, result);
+    if (result < 0) failed++;
+  }
   return failed;
 }

@@ -54,7 +54,9 @@ export async function boot(program = PROGRAM) {
   }
 }
 
-/** A word of guest memory, as the host sees it. @param {Engine} engine @param {import("stage2").Stage2} s2 @param {number} ipa */
+/** @typedef {import("stage2").Stage2} Stage2 */
+
+/** A word of guest memory, as the host sees it. @param {Engine} engine @param {Stage2} s2 @param {number} ipa */
 function read(engine, s2, ipa) {
   const pa = s2.lookup(ipa);
   if (pa === undefined) return undefined;
@@ -64,47 +66,41 @@ function read(engine, s2, ipa) {
 
 /** The run as text. @param {Awaited<ReturnType<typeof boot>>} run */
 export function report({ story, result, instructions, statistics }) {
-  const rows = story.map(({ pc, fault, done }) => [
-    hex(pc),
-    ...(fault ? inWords(fault) : ["", ""]),
-    done,
-  ]);
+  const rows = story.map(({ pc, fault, done }) => {
+    const [access, stop] = fault ? inWords(fault) : ["call HVC", ""];
+    return [hex(pc), access, stop, done];
+  });
   rows.unshift(["at", "access", "stopped by", "hypervisor"]);
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
-  const lines = rows.map((row) =>
-    row
-      .map((cell, i) => cell.padEnd(widths[i]))
-      .join("  ")
-      .trimEnd(),
-  );
+  const padded = rows.map((row) => row.map((cell, column) => cell.padEnd(widths[column])));
 
   const { tlb, descriptorReads } = statistics;
   const sum = (/** @type {object} */ counts) => Object.values(counts).reduce((a, b) => a + b, 0);
-  /** @type {Record<string, number>} */
-  const kinds = {};
+  const walks = `${sum(descriptorReads.stage1)} of stage 1, ${sum(descriptorReads.stage2)} of stage 2`;
+  /** @type {Map<string, number>} */
+  const kinds = new Map();
   for (const { fault } of story) {
     if (!fault) continue;
     const kind = `${fault.type} (stage ${fault.stage})`;
-    kinds[kind] = (kinds[kind] ?? 0) + 1;
+    kinds.set(kind, (kinds.get(kind) ?? 0) + 1);
   }
+  const faults = [...kinds].map(([kind, count]) => `${count} ${kind}`).join(", ");
   return [
-    ...lines,
+    ...padded.map((row) => row.join("  ").trimEnd()),
     "",
     `the guest printed  ${result.output.trimEnd()}`,
     `instructions       ${instructions}`,
     `TLB                ${tlb.hits} hits, ${tlb.misses} misses`,
-    `descriptors read   ${sum(descriptorReads.stage1)} of stage 1, ${sum(descriptorReads.stage2)} of stage 2`,
-    `faults             ${Object.entries(kinds)
-      .map(([kind, count]) => `${count} ${kind}`)
-      .join(", ")}`,
+    `descriptors read   ${walks}`,
+    `faults             ${faults}`,
   ].join("\n");
 }
 
 /** A fault as two cells: the access, and what stopped it. @param {import("stage2").Fault} fault */
 function inWords({ type, stage, level, fetch, write, s1ptw, va, ipa }) {
   const access = `${fetch ? "run" : write ? "write" : "read"} ${hex(va)}`;
-  const page = stage === 2 && ipa !== undefined ? `${s1ptw ? "table " : ""}${hex(ipa)} ` : "";
-  return [access, `stage ${stage}, level ${level}: ${page}${WRONG[type] ?? type}`];
+  const page = `${s1ptw ? "table " : ""}${hex(ipa ?? va)}`;
+  return [access, `stage ${stage}, level ${level}: ${page} ${WRONG[type] ?? type}`];
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -1,11 +1,11 @@
 // @ts-check
 /**
- * The processor: registers, flags, exceptions, and the loop around the instructions of isa.mjs. It has no MMU of its own:
- * every fetch, load and store goes through a vCPU of the library, which answers with the value or with the fault that a
- * core would take.
+ * The processor: registers, flags, exceptions, and the loop around the instructions of isa.mjs. It has no MMU of its
+ * own: every fetch, load and store goes through a vCPU of the library, which answers with the value or with the fault
+ * that a core would take.
  *
- * Left out: interrupts, 32-bit arithmetic, floating point, SP_EL0, PSTATE beyond EL and NZCV. What isa.mjs does not have
- * ends the run with an error.
+ * Left out: interrupts, 32-bit arithmetic, floating point, SP_EL0, PSTATE beyond EL and NZCV, checks that EL0 may use
+ * an instruction. What isa.mjs does not have ends the run with an error.
  */
 import { Fault } from "stage2";
 import { NAMES, decode } from "./isa.mjs";
@@ -21,7 +21,7 @@ const EL1H = 5n;
  * Who is called when the guest cannot go on by itself.
  *
  * @typedef {object} Hypervisor
- * @property {(cpu: Cpu, fault: Fault) => void} abort a fault was taken to EL2; the guest tries again, unless `cpu.pc` moves
+ * @property {(cpu: Cpu, fault: Fault) => void} abort a fault came to EL2; the guest tries again, unless `cpu.pc` moves
  * @property {(cpu: Cpu, trap: Trap) => void} call HVC or WFI; the guest goes on behind it
  * @property {(cpu: Cpu, fault: Fault) => void} [watch] told of a fault that the guest takes itself
  *
@@ -120,21 +120,23 @@ export class Cpu {
   /** @param {1 | 4 | 8} size @param {number} t @param {bigint} va */
   load(size, t, va) {
     const { vcpu } = this;
-    const read = { 1: vcpu.read8, 4: vcpu.read32, 8: vcpu.read64 }[size];
-    this.x[t] = BigInt(this.done(described(read.call(vcpu, va), size, t)));
+    const read = () =>
+      size === 8 ? vcpu.read64(va) : size === 4 ? vcpu.read32(va) : vcpu.read8(va);
+    this.x[t] = BigInt(this.done(described(read(), size, t)));
   }
 
   /** @param {1 | 4 | 8} size @param {number} t @param {bigint} va */
   store(size, t, va) {
     const { vcpu, x } = this;
-    const low = Number(BigInt.asUintN(8 * Math.min(size, 4), x[t]));
-    const fault =
-      size === 8
-        ? vcpu.write64(va, x[t])
-        : size === 4
-          ? vcpu.write32(va, low)
-          : vcpu.write8(va, low);
+    if (size === 8) return this.done(described(vcpu.write64(va, x[t]), size, t));
+    const low = Number(BigInt.asUintN(8 * size, x[t]));
+    const fault = size === 4 ? vcpu.write32(va, low) : vcpu.write8(va, low);
     this.done(described(fault, size, t));
+  }
+
+  /** AT S1E1R: the answer stands in PAR_EL1. @param {bigint} va */
+  translate(va) {
+    this.done(this.vcpu.at("S1E1R", va));
   }
 
   /** TLBI VAE1: the address is bits 55 to 12 of a VA, the ASID stands above. @param {bigint} operand */
@@ -150,7 +152,7 @@ export class Cpu {
     this.next = this.pc + BigInt(4 * distance);
   }
 
-  /** AddWithCarry of the Arm ARM; sets the flags; a subtraction is `x + ~y + 1`. @param {bigint} x @param {bigint} y @param {bigint} carry */
+  /** AddWithCarry of the Arm ARM: sets the flags. @type {(x: bigint, y: bigint, carry: bigint) => bigint} */
   addWithCarry(x, y, carry) {
     const unsigned = BigInt.asUintN(64, x) + BigInt.asUintN(64, y) + carry;
     const signed = BigInt.asIntN(64, x) + BigInt.asIntN(64, y) + carry;
@@ -160,7 +162,7 @@ export class Cpu {
     return sum;
   }
 
-  /** Whether a condition holds: the flags tell of three bits, the lowest bit turns it round. @param {number} condition */
+  /** Whether a condition holds: its upper bits name a test, the lowest turns it round. @param {number} condition */
   holds(condition) {
     const [v, c, z, n] = [0n, 1n, 2n, 3n].map((bit) => ((this.nzcv >> bit) & 1n) === 1n);
     const base = [z, c, n, v, c && !z, n === v, n === v && !z, true][condition >> 1];

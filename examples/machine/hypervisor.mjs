@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * The hypervisor: it has mapped nothing, and gives the guest each page when the guest first faults on it. It also stands
- * in for a UART.
+ * The hypervisor: it has mapped nothing, and gives the guest each page when the guest first faults on it. It also
+ * stands in for a UART.
  */
 import { Prot, decodeSyndrome } from "stage2";
 import { hex } from "./cpu.mjs";
@@ -53,20 +53,30 @@ export class Hypervisor {
     this.story.push({ pc, fault, done: "leaves it to the guest" });
   }
 
-  /** HVC: the end, or a wish that no page counts as used. @param {Cpu} cpu @param {import("./cpu.mjs").Trap} trap */
-  call(cpu, { immediate }) {
+  /**
+   * HVC: the end, or a wish that no page counts as used. WFI: an end without a verdict, as nothing will wake the guest.
+   *
+   * @param {Cpu} cpu
+   * @param {import("./cpu.mjs").Trap} trap
+   */
+  call(cpu, { reason, immediate }) {
     if (immediate === CALL.AGE) {
       const ram = { ipa: RAM, size: RAM_SIZE };
       this.s2.testClearYoung(ram);
       this.s2.tlbFlushRange(ram); // else the vCPU would go on with what it knows
-      this.story.push({ pc: cpu.pc, done: "clears every access flag: HVC" });
+      this.story.push({ pc: cpu.pc, done: "clears every access flag" });
     } else {
-      this.verdict = immediate;
+      this.verdict = reason === "hvc" ? immediate : undefined;
       cpu.stopped = true;
     }
   }
 
-  /** Makes the page fit for the access, which the guest then tries again. @param {Fault} fault */
+  /**
+   * Makes the page fit for the access, which the guest then tries again. For a permission fault cores need not tell the
+   * IPA: software for them asks AT S1E1R; the vCPU tells it unless `hpfarOnPermission` says otherwise.
+   *
+   * @param {Fault} fault
+   */
   #repair(fault) {
     const { ipa: address = 0, type } = fault;
     if (address < RAM || address >= RAM + RAM_SIZE) throw new Error(`nothing there: ${fault}`);

@@ -13,9 +13,8 @@
  *     {, ...}                   may be left out: 0
  */
 
-/** A system register of EL1 by its numbers CRn, CRm, op2; op0 is 3 and op1 is 0. */
-const number = (/** @type {number} */ crn, /** @type {number} */ crm, /** @type {number} */ op2) =>
-  (crn << 7) | (crm << 3) | op2;
+/** CRn, CRm and op2 of a system register; op0 is 3 and op1 is 0. @type {(...numbers: number[]) => number} */
+const system = (crn, crm, op2) => (crn << 7) | (crm << 3) | op2;
 
 /** @type {Record<string, Record<string, number>>} */
 // prettier-ignore
@@ -87,9 +86,11 @@ const ROWS = [
 
   ["movn Xd, #i{, lsl #h*16}", "1 00 100101 hh iiiiiiiiiiiiiiii ddddd", wide((value) => ~value)],
   ["movz Xd, #i{, lsl #h*16}", "1 10 100101 hh iiiiiiiiiiiiiiii ddddd", wide((value) => value)],
-  ["movk Xd, #i{, lsl #h*16}", "1 11 100101 hh iiiiiiiiiiiiiiii ddddd", wide((value, old, place) => (old & ~place) | value)],
+  ["movk Xd, #i{, lsl #h*16}", "1 11 100101 hh iiiiiiiiiiiiiiii ddddd", wide((value, x, mask) => (x & ~mask) | value)],
   ["adr Xd, @o*1",     "0 pp 10000 ooooooooooooooooooo ddddd", ({ x, pc }, { d, o }) => { x[d] = pc + BigInt(o); }],
-  ["adrp Xd, @o*4096", "1 pp 10000 ooooooooooooooooooo ddddd", ({ x, pc }, { d, o }) => { x[d] = ((pc >> 12n) + BigInt(o)) << 12n; }],
+  ["adrp Xd, @o*4096", "1 pp 10000 ooooooooooooooooooo ddddd", ({ x, pc }, { d, o }) => {
+    x[d] = ((pc >> 12n) + BigInt(o)) << 12n;
+  }],
 
   ["add XD, XN, #i{, lsl #h*12}",  "1 00 100010 h iiiiiiiiiiii NNNNN DDDDD", withNumber(plus)],
   ["adds Xd, XN, #i{, lsl #h*12}", "1 01 100010 h iiiiiiiiiiii NNNNN ddddd", withNumber(plusFlags)],
@@ -121,16 +122,11 @@ const ROWS = [
   ["ldr Wt, [XN{, #i*4}]",     "10 111 0 01 01 iiiiiiiiiiii NNNNN ttttt", load(4)],
   ["strb Wt, [XN{, #i}]",      "00 111 0 01 00 iiiiiiiiiiii NNNNN ttttt", store(1)],
   ["ldrb Wt, [XN{, #i}]",      "00 111 0 01 01 iiiiiiiiiiii NNNNN ttttt", load(1)],
-  ["stp Xt, Xu, [XN{, #j*8}]", "10 101 0 010 0 jjjjjjj uuuuu NNNNN ttttt", (cpu, { t, u, N, j }) => {
-    const va = cpu.x[N] + BigInt(8 * j);
-    cpu.done(cpu.vcpu.write64(va, cpu.x[t]));
-    cpu.done(cpu.vcpu.write64(va + 8n, cpu.x[u]));
+  ["stp Xt, Xu, [XN{, #j*8}]", "10 101 0 010 0 jjjjjjj uuuuu NNNNN ttttt", ({ x, vcpu, done }, { t, u, N, j }) => {
+    done(vcpu.writePair(x[N] + BigInt(8 * j), [x[t], x[u]]));
   }],
-  ["ldp Xt, Xu, [XN{, #j*8}]", "10 101 0 010 1 jjjjjjj uuuuu NNNNN ttttt", (cpu, { t, u, N, j }) => {
-    const va = cpu.x[N] + BigInt(8 * j);
-    const first = cpu.done(cpu.vcpu.read64(va));
-    cpu.x[u] = cpu.done(cpu.vcpu.read64(va + 8n));
-    cpu.x[t] = first;
+  ["ldp Xt, Xu, [XN{, #j*8}]", "10 101 0 010 1 jjjjjjj uuuuu NNNNN ttttt", ({ x, vcpu, done }, { t, u, N, j }) => {
+    [x[t], x[u]] = done(vcpu.readPair(x[N] + BigInt(8 * j)));
   }],
   ["ldxr Xt, [XN]", "11 001000 010 11111 0 11111 NNNNN ttttt", (cpu, { t, N }) => {
     cpu.x[t] = cpu.done(cpu.vcpu.loadExclusive(cpu.x[N], 8));
@@ -151,9 +147,9 @@ const ROWS = [
   ["eret",         "1101 0110 1001 1111 0000 0011 1110 0000", (cpu) => cpu.exceptionReturn()],
   ["msr $g, Xt",   "1101 0101 0001 1000 ggggggggggg ttttt",   (cpu, { g, t }) => cpu.writeSystem(g, cpu.x[t])],
   ["mrs Xt, $g",   "1101 0101 0011 1000 ggggggggggg ttttt",   (cpu, { g, t }) => { cpu.x[t] = cpu.readSystem(g); }],
-  ["tlbi vmalle1", "1101 0101 0000 1000 1000 0111 000 11111", ({ vcpu }) => vcpu.tlbi("VMALLE1", { local: true })],
+  ["tlbi vmalle1",  "1101 0101 0000 1000 1000 0111 000 11111", (cpu) => cpu.vcpu.tlbi("VMALLE1", { local: true })],
   ["tlbi vae1, Xt", "1101 0101 0000 1000 1000 0111 001 ttttt", (cpu, { t }) => cpu.invalidate(cpu.x[t])],
-  ["at s1e1r, Xt", "1101 0101 0000 1000 0111 1000 000 ttttt", (cpu, { t }) => { cpu.done(cpu.vcpu.at("S1E1R", cpu.x[t])); }],
+  ["at s1e1r, Xt",  "1101 0101 0000 1000 0111 1000 000 ttttt", (cpu, { t }) => cpu.translate(cpu.x[t])],
 ];
 
 /** Whether numbers in the places of a letter have a sign; whether 31 there is SP. */
@@ -178,13 +174,8 @@ export const INSTRUCTIONS = ROWS.map(([text, bits, act]) => {
   return { text, places: others, mask, value, act };
 });
 
-/** @type {Map<number, { act: Act, fields: Fields }>} */
-const decoded = new Map();
-
 /** What an instruction word does, and with what; `undefined` if it is none of ours. @param {number} word */
 export function decode(word) {
-  const known = decoded.get(word);
-  if (known) return known;
   const row = INSTRUCTIONS.find(({ mask, value }) => (word & mask) === value);
   if (!row) return undefined;
   /** @type {Fields} */
@@ -195,7 +186,5 @@ export function decode(word) {
     fields[letter] = negative ? raw - 2 ** places.length : raw;
     if (STACK.includes(letter) && raw === 31) fields[letter] = 32;
   }
-  const instruction = { act: row.act, fields };
-  decoded.set(word, instruction);
-  return instruction;
+  return { act: row.act, fields };
 }

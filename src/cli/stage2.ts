@@ -4,28 +4,39 @@ import { conformCommand } from "./conform.ts";
 import { dumpCommand } from "./dump.ts";
 import { replayCommand } from "./replay.ts";
 import { type Command, EXIT, type Io, run, usageError } from "./shared.ts";
+import { translateCommand } from "./translate.ts";
 
 const HELP = `Usage: stage2 <command> [options] <file-or-directory>…
 
 Commands
-  conform [--json] <file-or-dir>…
-      Replays page-table test vectors, each traced and untraced.
+  conform [--list-arch] [--json] <file-or-dir>…
+      Replays test vectors: of page-table operations, each traced and untraced, and of
+      hardware walks, each with and without a TLB. --list-arch names the hardware vectors
+      with two right answers, and which was given.
   replay [--level pgtable] [--report out.html] [--json] <trace>…
       Replays recorded KVM traces and compares every call, entry and table.
   dump [--regime s2.cpu0] [--expect file] [--json] <tables.json>
-      Prints an imported table image as ranges; --expect checks every expectation.
+      Prints an imported table image as ranges; --expect walks it for every expectation.
+  translate [--regime guest_ttbr0.cpu0] [--write | --fetch] [--el N] [--json] <tables.json> <address>
+      Walks one address through a table image, every descriptor of both stages in turn.
+      Without --regime: a virtual address of the guest that was stopped. With s2.cpu0: an
+      intermediate physical one, through stage 2 alone.
+  translate --trace <trace> [--at record] [--table root] [--write | --fetch] [--json] <ipa>
+      Replays a trace up to a record (default: to its end) and walks the table as it is then.
 
 Options
   --json      one JSON document on standard output, nothing else there
   --help      this text
   --version   the version
 
-Exit codes: 0 all holds, 1 something differs, 2 unusable input or arguments.`;
+Exit codes: 0 all holds (translate: an address), 1 something differs (a fault), 2 unusable
+input or arguments.`;
 
 const COMMANDS: ReadonlyMap<string, Command> = new Map([
   ["conform", conformCommand],
   ["replay", replayCommand],
   ["dump", dumpCommand],
+  ["translate", translateCommand],
 ]);
 
 /** Runs the tool with its arguments; the result is the exit code. */

@@ -24,21 +24,27 @@ export function isAddressTranslation(kind: Kind): boolean {
   return kind.startsWith("at_");
 }
 
-/** Translates for the access, without performing it. */
-export function translate(vcpu: Vcpu, { kind, address }: Vector): Observed {
-  let last: number | Fault = 0;
+/** Translates for the access, without performing it. Where a load would find no memory, no store follows it. */
+export function translate(
+  vcpu: Vcpu,
+  { kind, address }: Vector,
+  isMemory: (pa: number) => boolean,
+): Observed {
+  let pa = NaN;
   for (const access of translationsOf(kind)) {
-    last = vcpu.translate(address, access);
-    if (last instanceof Fault) return fromFault(last, kind);
+    const found = vcpu.translate(address, access);
+    if (found instanceof Fault) return fromFault(found, kind);
+    pa = found;
+    if (!isMemory(pa)) break;
   }
-  return { ok: true, trapped: false, pa: BigInt(last as number) };
+  return { ok: true, trapped: false, pa: BigInt(pa) };
 }
 
 /** Performs the access, or executes the AT instruction. */
 export function perform(vcpu: Vcpu, vector: Vector): Observed {
   const { kind, address } = vector;
   if (isAddressTranslation(kind)) return executeAt(vcpu, vector);
-  const result = ACCESSES[kind as keyof typeof ACCESSES](vcpu, vector);
+  const result = (ACCESSES[kind] as Perform)(vcpu, vector);
   if (result instanceof Fault) return fromFault(result, kind);
   const found = vcpu.probe(address, translationsOf(kind).at(-1) as number);
   return {
@@ -52,7 +58,9 @@ export function perform(vcpu: Vcpu, vector: Vector): Observed {
 /** What an access gives besides its physical address. */
 type Result = { readonly value?: bigint; readonly stxr?: number } | Fault;
 
-const ACCESSES: Readonly<Record<string, (vcpu: Vcpu, vector: Vector) => Result>> = {
+type Perform = (vcpu: Vcpu, vector: Vector) => Result;
+
+const ACCESSES: Readonly<Record<string, Perform>> = {
   read: (vcpu, { address }) => loaded(vcpu.read64(address)),
   ldar: (vcpu, { address }) => loaded(vcpu.read64(address)),
   readb: (vcpu, { address }) => loaded(vcpu.read8(address)),

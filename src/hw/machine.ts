@@ -1,6 +1,6 @@
 /** The machine that hardware vectors are replayed on: their memory, and vCPUs with the features of the recorded one. */
 import type { Batch, Registers, Vcpu } from "../vcpu.ts";
-import { Engine, type Mode } from "../engine.ts";
+import { Engine, type EngineOptions } from "../engine.ts";
 import {
   type Observed,
   isAddressTranslation,
@@ -42,7 +42,7 @@ const FEATURES = {
 } as const;
 
 /** What that CPU does where the architecture leaves it free; the rest is our default. */
-const CHOICES = { atUpdates: true, registers: FEATURES } as const;
+const CHOICES = { atUpdates: true, reservedMemAttr: "device", registers: FEATURES } as const;
 
 const EL1_REGISTERS: Readonly<Record<RegisterName, keyof Registers>> = {
   ...{ hcr: "hcrEl2", vtcr: "vtcrEl2", vttbr: "vttbrEl2" },
@@ -69,11 +69,12 @@ export class VectorMachine implements Disposable {
   readonly #caching: Vcpu;
   readonly #batch: Batch;
 
-  static async create(mode?: Mode): Promise<VectorMachine> {
-    const options = { ...POOL, guestRam: RAM, maxThreads: 1, maxObjects: 8 };
-    return new VectorMachine(
-      await Engine.create(mode === undefined ? options : { ...options, mode }),
-    );
+  /** `options`: the build to run. */
+  static async create(
+    options: Pick<EngineOptions, "mode" | "module"> = {},
+  ): Promise<VectorMachine> {
+    const shape = { ...POOL, guestRam: RAM, maxThreads: 1, maxObjects: 8 };
+    return new VectorMachine(await Engine.create({ ...shape, ...options }));
   }
 
   private constructor(engine: Engine) {
@@ -87,12 +88,15 @@ export class VectorMachine implements Disposable {
   /** Plays a vector, lets `look` see what happened and the memory behind it, and clears up. */
   play<T>(vector: Vector, run: Run, look: (observed: Observed) => T): T {
     const { memory } = this;
+    const touched = [...vector.memory, ...vector.dataAfter].map(({ pa }) => pa);
     memory.store(vector.memory);
-    const observed = this.#run(vector, run);
-    const result = look(observed);
-    for (const { pa } of [...vector.memory, ...vector.dataAfter]) memory.restore(pa);
-    if (observed.pa !== undefined) memory.restore(Number(observed.pa));
-    return result;
+    try {
+      const observed = this.#run(vector, run);
+      if (observed.pa !== undefined) touched.push(Number(observed.pa));
+      return look(observed);
+    } finally {
+      for (const pa of touched) memory.restore(pa);
+    }
   }
 
   #run(vector: Vector, run: Run): Observed {
@@ -101,7 +105,7 @@ export class VectorMachine implements Disposable {
     vcpu.el = vector.el;
     switch (run) {
       case "translate":
-        return translate(vcpu, vector);
+        return translate(vcpu, vector, (pa) => this.memory.has(pa));
       case "batch":
         return this.#translateMany(vector);
       case "access":
@@ -121,14 +125,16 @@ export class VectorMachine implements Disposable {
   #translateMany({ kind, address }: Vector): Observed {
     const { addresses, results } = this.#batch;
     addresses.fill(Number(address));
+    let pa = NaN;
     for (const access of translationsOf(kind)) {
       const failed = this.#walking.translateMany(this.#batch, access);
       if (failed === BATCH) return { ok: false, trapped: false };
-      if (failed > 0) return { ok: true, trapped: false }; // some only: no address is right
+      pa = results[0] as number;
+      // Some failed, or they differ: no address is right.
+      if (results.some((result) => result !== pa)) return { ok: true, trapped: false };
+      if (!this.memory.has(pa)) break;
     }
-    const [pa] = results;
-    const equal = results.every((result) => result === pa);
-    return { ok: true, trapped: false, ...(equal ? { pa: BigInt(pa as number) } : {}) };
+    return { ok: true, trapped: false, pa: BigInt(pa) };
   }
 
   dispose(): void {

@@ -4,9 +4,9 @@
  * A vector without `arch` must give the answer of the CPU model; one whose `arch` is confirmed must give that one; where
  * `arch` is not confirmed either passes, but the same one in every run, and it is told which.
  */
-import { compare } from "./compare.ts";
+import { type Difference, compare } from "./compare.ts";
 import type { Answer, Vector } from "./format.ts";
-import { type VectorMachine, runsOf } from "./machine.ts";
+import { type Run, type VectorMachine, runsOf } from "./machine.ts";
 import { type VectorDifference, findStrays } from "./strays.ts";
 
 /** Which of two answers a vector gave: that of the CPU model, or the other one. */
@@ -75,19 +75,34 @@ function choiceOf([{ id, category, notes }, matched]: [Vector, Matched]): Choice
   return { id, category, notes, matched };
 }
 
-/** Every run must give an answer that is allowed, and all the same one. */
-function judge(machine: VectorMachine, vector: Vector): Matched | VectorDifference {
-  const { memory } = machine;
+/** Replays one vector: every run must give an answer that is allowed, and all the same one. */
+export function judge(machine: VectorMachine, vector: Vector): Matched | VectorDifference {
   let answers = allowed(vector);
   for (const run of runsOf(vector)) {
-    const differences = machine.play(vector, run, (observed) =>
-      answers.map(([, answer]) => compare(vector, answer, observed, { run, memory })),
-    );
-    answers = answers.filter((_, i) => differences[i] === undefined);
+    const differences = replayOnce(machine, vector, run, answers);
     const [first] = differences;
+    answers = answers.filter((_, i) => differences[i] === undefined);
     if (answers.length === 0 && first !== undefined) return { run, ...first };
   }
   return (answers[0] as [Matched, Answer])[0];
+}
+
+/** How a run differs from each of the answers. A trap of the core is a difference like any other. */
+function replayOnce(
+  machine: VectorMachine,
+  vector: Vector,
+  run: Run,
+  answers: readonly [Matched, Answer][],
+): (Difference | undefined)[] {
+  const { memory } = machine;
+  try {
+    return machine.play(vector, run, (observed) =>
+      answers.map(([, answer]) => compare(vector, answer, observed, { run, memory })),
+    );
+  } catch (error) {
+    const actual = error instanceof Error ? error.message : String(error);
+    return answers.map(() => ({ field: "crash", expected: undefined, actual }));
+  }
 }
 
 /** The answers that pass. */

@@ -12,6 +12,8 @@ export interface CpuState {
   /** Exception level that accesses are made at, and PSTATE.PAN. */
   readonly el: 0 | 1 | 2;
   readonly pan: boolean;
+  /** EL1 stands for EL2: a host that ran there, with the registers of EL1's shape that HCR_EL2.E2H gives EL2. */
+  readonly standsForEl2?: true;
   /** CPU, and what of it translates. */
   readonly cpu: number;
   readonly stages: "stage 1" | "stage 2" | "both stages";
@@ -67,11 +69,15 @@ export function stage2State(image: TableImage, cpu: number, regime: Regime): Cpu
 /** The registers that a regime of the image was dumped by. */
 export function regimeState(image: TableImage, regime: Regime): CpuState {
   if (regime.stage === 2) return stage2State(image, regime.cpu, regime);
-  if (regime.name.includes("_el2")) return el2State(image, regime);
-  return { ...stoppedState(image, regime.cpu), el: 1, pan: false };
+  const state = regime.name.includes("_el2")
+    ? el2State(image, regime)
+    : { ...stoppedState(image, regime.cpu), el: 1 as const, pan: false };
+  const { sctlrEl1 = 0n, sctlrEl2 = 0n } = state.registers;
+  if (((sctlrEl1 | sctlrEl2) & SCTLR_M) !== 0n) return state;
+  throw inputError(image.name, `${regime.name}: stage 1 is off in the registers of the CPU`);
 }
 
-/** EL2 has no stage 2. A host that runs there with E2H has registers of the shape of EL1's, so they serve as those. */
+/** EL2 has no stage 2. */
 function el2State(image: TableImage, regime: Regime): CpuState {
   const read = registersOf(image, regime.cpu);
   const place = { cpu: regime.cpu, pan: false, stages: "stage 1" } as const;
@@ -82,7 +88,16 @@ function el2State(image: TableImage, regime: Regime): CpuState {
     return { ...place, el: 2, registers: { ...features(read), hcrEl2: 0n, ...own } };
   }
   const own = { sctlrEl1: sctlr, tcrEl1: tcr, ttbr0El1: ttbr0, ttbr1El1: ttbr1, mairEl1: mair };
-  return { ...place, el: 1, registers: { ...features(read), hcrEl2: 0n, ...own } };
+  const registers = { ...features(read), hcrEl2: 0n, ...own };
+  return { ...place, el: 1, standsForEl2: true, registers };
+}
+
+/** The same at another Exception level of the stopped CPU; `undefined` if its regime has no such level. */
+export function atLevel(state: CpuState, el: 0 | 1 | 2): CpuState | undefined {
+  if (state.el === 2) return el === 2 ? state : undefined;
+  const privileged = state.standsForEl2 ? 2 : 1;
+  if (el !== 0 && el !== privileged) return undefined;
+  return { ...state, el: el === 0 ? 0 : 1 };
 }
 
 function features(read: (name: string) => bigint): Partial<Registers> {

@@ -81,6 +81,7 @@ export class JsonNode {
   }
 
   #placeOf(key: string): string {
-    return this.place === "" ? key : `${this.place}.${key}`;
+    if (this.place === "") return key;
+    return this.place.endsWith(":") ? `${this.place} ${key}` : `${this.place}.${key}`;
   }
 }

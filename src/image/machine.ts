@@ -45,12 +45,14 @@ export class ImageMachine implements Disposable {
     this.vcpu.pan = pan;
   }
 
-  /** The word at a physical address of a dumped page, now; `undefined` elsewhere. */
-  word(pa: number): bigint | undefined {
-    const dumped = this.image.pages.some((page) => pa >= page.pa && pa < page.pa + page.size);
-    if (!dumped) return undefined;
-    const { buffer, byteOffset } = this.#engine.memoryMap.bytes(pa, 8);
-    return new DataView(buffer, byteOffset, 8).getBigUint64(0, true);
+  /** Whether every descriptor that a translation needs lies in a dumped page. */
+  isKnown(address: bigint, access: number): boolean {
+    return this.vcpu.trace(address, access).steps.every(({ pa }) => this.isDumped(pa));
+  }
+
+  /** Whether a physical address lies in a dumped page: what lies between them reads as zero, and was never seen. */
+  isDumped(address: number): boolean {
+    return this.image.pages.some(({ pa, size }) => address >= pa && address < pa + size);
   }
 
   /** Sets the access flag of every leaf of a page, by the levels that it stands at. */

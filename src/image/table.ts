@@ -1,10 +1,8 @@
 /** An imported regime: a page table in the pool, and where each of its pages came from. */
 import { LIST } from "../_abi.ts";
 import type { Engine } from "../engine.ts";
-import { isValid } from "../decode.ts";
 import { inputError } from "../_input.ts";
 import type { Counters } from "../_table.ts";
-import { Prot } from "../prot.ts";
 import type { Stage2 } from "../stage2.ts";
 import { type Page, type Regime, type TableImage, rootEntries } from "./format.ts";
 import type { TableObject } from "./object.ts";
@@ -25,13 +23,6 @@ export interface Origin {
   readonly level: number;
   /** Input address of its first entry. */
   readonly ia: number;
-}
-
-/** What a leaf does with one address. */
-export interface Mapping {
-  /** Output address. */
-  readonly pa: number;
-  readonly readable: boolean;
 }
 
 /** One regime of an image in an engine. Dispose it: its table pages belong to the engine's pool. */
@@ -79,17 +70,6 @@ export class ImportedTable implements Disposable {
   ranges(): Generator<ImageRange, void, undefined> {
     const listing = this.#object.table.batches(0, undefined, LIST.LEAVES | LIST.INVALID);
     return imageRanges(listing, this.regime, this.descriptors);
-  }
-
-  /** Where a stage 2 maps an address, and by which leaf; `undefined` if no valid leaf does. */
-  lookup(ia: number): Mapping | undefined {
-    const { core, context } = this.#engine;
-    const { pointer, decoder } = this.#object.table;
-    if (core.s2_get_leaf(pointer, ia) < 0) return undefined;
-    const [low, high] = [context.args32[16] as number, context.args32[17] as number];
-    if (!isValid(low)) return undefined;
-    const readable = (decoder.prot(low, high) & Prot.R) !== 0;
-    return { pa: core.s2_lookup(pointer, ia), readable };
   }
 
   /** How many entries of each kind it holds. */

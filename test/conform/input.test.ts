@@ -1,6 +1,6 @@
 /** Files and arguments that cannot be used: one line on standard error, exit code 2, nothing else. */
 import { mkdirSync } from "node:fs";
-import { gzipSync } from "node:zlib";
+import { gunzipSync, gzipSync } from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { type Line, linesOf, shipped, stage2, temporary, write, writeLines } from "./harness.ts";
 
@@ -12,15 +12,6 @@ async function refusal(...argv: string[]): Promise<string> {
   expect(err[0]).not.toMatch(/\n|\bat .*:\d+/);
   return err[0] as string;
 }
-
-const HARDWARE = {
-  id: 1,
-  cat: "h-perm",
-  regs: { tcr: "0x80a5351b" },
-  mem: [["0x6f387de0", "0x6bf4f003"]],
-  access: { ia: "0xf1311af10", kind: "at_s1e2r", el: 2 },
-  expect: { ok: true, pa: "0x58b1af10" },
-};
 
 function changed(change: (lines: Line[]) => void): string {
   const lines = linesOf("s_aging_4k");
@@ -59,11 +50,19 @@ describe("unusable files", () => {
     expect(message).toMatch(/line \d+: not valid JSON/);
   });
 
-  it("refuses hardware vectors by name", async () => {
-    const path = write("hw.jsonl.gz", gzipSync(`${JSON.stringify(HARDWARE)}\n`));
-    expect(await refusal("conform", path)).toContain(
-      "hardware vectors are not part of this version",
-    );
+  it("tells a hardware vector by its first line, and what is wrong with it", async () => {
+    const line = JSON.stringify({ id: 1, cat: "x", regs: { sctlr: "0x0" }, access: {}, mem: [] });
+    const path = write("hw.jsonl.gz", gzipSync(`${line}\n`));
+    expect(await refusal("conform", path)).toMatch(/hw\.jsonl\.gz: line 1: \S+ is missing$/);
+  });
+
+  it("tells page-table steps among hardware vectors, and the other way round", async () => {
+    const hardware = gunzipSync(shipped("hw/crafted_hyp")).toString().split("\n")[0] as string;
+    const step = JSON.stringify(linesOf("s_aging_4k")[0]);
+    const one = write("one.jsonl", `${hardware}\n${step}\n`);
+    expect(await refusal("conform", one)).toContain("line 2:");
+    const other = write("other.jsonl", `${step}\n${hardware}\n`);
+    expect(await refusal("conform", other)).toContain("line 2: not a vector");
   });
 
   it("refuses binary data and empty files", async () => {

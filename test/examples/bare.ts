@@ -5,7 +5,7 @@ import { assemble } from "../../examples/machine/assemble.mjs";
 // @ts-expect-error the example is JavaScript
 import { Cpu } from "../../examples/machine/cpu.mjs";
 
-export const BASE = 0x4000_0000;
+export const BASE = 0x1000_0000;
 
 /** What the tests look at of a processor that stopped. */
 export interface Stopped {

@@ -276,7 +276,7 @@ vectors: .skip 512
   });
 
   it("ends with an error where there is no instruction, and where there is no end", () => {
-    expect(() => run(".skip 4")).toThrow("no instruction: 0x0, at 0x40000000");
+    expect(() => run(".skip 4")).toThrow("no instruction: 0x0, at 0x10000000");
     expect(() => run("a: b a")).toThrow("no end in 1000 steps");
   });
 });

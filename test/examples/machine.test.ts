@@ -1,3 +1,4 @@
+import { deepStrictEqual } from "node:assert";
 import { spawnSync } from "node:child_process";
 import {
   cpSync,
@@ -102,17 +103,31 @@ describe("the example machine", () => {
     expect(result).toEqual(example.EXPECTED);
   });
 
-  it.each([
-    ["counts by two", "add   x2, x2, #1", "add   x2, x2, #2"],
-    ["misses a page", "movz  x5, #1\npage", "movz  x5, #2\npage"],
-    ["forgets the stack pointer", "add   sp, x21, #1, lsl #12", "nop"],
-    ["prints nothing", "bl    print", "nop"],
-    ["gives the wrong page", "add   x3, x3, #4, lsl #12", "nop"],
-  ])("is not content with a guest that %s", async (_, good, bad) => {
+  it.each<[string, string, string, Run["result"]]>([
+    ["counts by two", "add   x2, x2, #1", "add   x2, x2, #2", { counter: 16n }],
+    ["skips a number", "movz  x5, #1\npage", "movz  x5, #2\npage", { counter: 6n }],
+    ["prints nothing", "bl    print", "nop", { output: "" }],
+    ["gives the wrong page", "add   x3, x3, #4, lsl #12", "nop", { repaired: 0x4001_0000n }],
+    ["falls asleep", "bl    print", "wfi", { verdict: undefined, output: "" }],
+    ["has no vector", "msr   vbar_el1, x0", "hvc #2", { verdict: 2, counter: undefined }],
+  ])("is not content with a guest that %s", async (_, good, bad, found) => {
     expect(PROGRAM).toContain(good);
-    const outcome = boot(PROGRAM.replace(good, bad)).then(({ result }) => result);
+    const { result } = await boot(PROGRAM.replace(good, bad));
 
-    await expect(outcome.catch(String)).resolves.not.toEqual(example.EXPECTED);
+    expect(result).toMatchObject(found);
+    expect(() => deepStrictEqual(result, example.EXPECTED)).toThrow(
+      /Expected values to be strictly/,
+    );
+  });
+
+  it("gives up on a guest whose vector faults for ever", async () => {
+    const program = PROGRAM.replace("add   sp, x21, #1, lsl #12", "nop");
+    await expect(boot(program)).rejects.toThrow(/no end in 100000 steps, at 0x40000a0[04]$/);
+  });
+
+  it("does not invent memory", async () => {
+    const program = PROGRAM.replace("movz  x9, #1, lsl #32", "movz  x9, #0");
+    await expect(boot(program)).rejects.toThrow(/^nothing there: .*0x200000\b/);
   });
 });
 
@@ -121,6 +136,7 @@ describe("as a program", () => {
     const { status, stdout, stderr } = node(join(REPOSITORY, "examples/machine/boot.mjs"));
 
     expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    expect(stdout.split("\n")).toEqual(expect.arrayContaining(shownInReadme()));
     expect(stdout).toMatch(/^0x40000000 +run 0x40000000 +stage 2, level \d: .* maps 0x\w+ r-x$/m);
     expect(stdout).toMatch(/^the guest printed +hello$/m);
     expect(stdout).toMatch(
@@ -154,6 +170,15 @@ function pagesOf(story: Run["story"], wanted: Partial<Fault>): number[] {
     if (!fault || !Object.keys(wanted).every(matches)) return [];
     return [fault.ipa! - (fault.ipa! % 4096)];
   });
+}
+
+/** The lines that the README of the examples says are printed. */
+function shownInReadme(): string[] {
+  const readme = readFileSync(join(REPOSITORY, "examples/README.md"), "utf8");
+  const [, block = ""] = /^```text\n(.*?)^```$/ms.exec(readme) ?? [];
+  const lines = block.trimEnd().split("\n");
+  expect(lines.length).toBeGreaterThan(10);
+  return lines.filter((line) => line !== "…");
 }
 
 function node(program: string) {
