@@ -3,9 +3,9 @@ import { pointerTo } from "../memory";
 import * as fault from "./fault";
 import { configureEl1, configureEl2, configureStage2, DS, HAFT, Regime } from "./regime";
 import {
-  BASE_KEPT, CHECKER, CONTIGUOUS_CONFLICT, Derived, derived, el2Of, generationOf, has, highHalfOf, lowHalfOf, stage2Of, Vcpu, WALKS,
+  BASE_KEPT, CHECKER, CONTIGUOUS_CONFLICT, Derived, derived, el2Of, generationOf, has, highHalfOf, lowHalfOf, NAMES, stage2Of, Vcpu, WALKS,
 } from "./state";
-import { generationIn } from "./tlb";
+import { ENTRY_BYTES, generationIn } from "./tlb";
 
 // HCR_EL2, SCTLR_EL1, TCR_EL1, VTCR_EL2, PSTATE.
 // @ts-ignore: decorator
@@ -55,7 +55,7 @@ export function configure(v: Vcpu): void {
   d.stage2On = (v.hcr & (VM | DC)) != 0;
   d.attentive = has(v, CHECKER) || v.speculate != 0;
   d.direct = d.hasTlb && !d.attentive && !d.el2;
-  d.needShift = d.el0 ? 3 : 0;
+  d.needFactor = d.el0 ? 8 : 1;
   if (!d.random) d.random = v.seed | 1;
   d.page2 = stage2Of(v).pageShift;
   let fragment = d.stage2On ? d.page2 : 16;
@@ -77,7 +77,39 @@ export function retag(v: Vcpu): void {
   if (d.stage2On) context |= WITH_STAGE2;
   d.context = context | (d.stage1On ? asidOf(v) : 0);
   d.global = context | GLOBAL;
+  if (d.hasTlb) {
+    d.name = nameOf(v, d, d.context);
+    d.globalName = nameOf(v, d, d.global);
+    if (d.globalName < d.name) d.name = nameOf(v, d, d.context); // names started anew between the two
+  }
   d.context2 = <u64>vmid | generationIn(generationOf(v, vmid, true));
+}
+
+// @ts-ignore: decorator
+@inline const NAMED_CONTEXTS: usize = 8;
+// @ts-ignore: decorator
+@inline const LAST_NAME: u32 = 4095;
+
+/**
+ * A short name for a context, so that one comparison of a tag settles page and context. Recent contexts keep theirs; when
+ * names run out, the combined entries go and names start anew.
+ */
+function nameOf(v: Vcpu, d: Derived, context: u64): u64 {
+  const names = changetype<usize>(v) + NAMES;
+  for (let i: usize = 0; i < NAMED_CONTEXTS; i++) {
+    const at = names + (i << 4);
+    if (load<u64>(at) == context && load<u64>(at, 8) != 0) return load<u64>(at, 8);
+  }
+  if (d.lastName == LAST_NAME) {
+    memory.fill(d.combined, 0, <usize>(d.sets * d.ways) * ENTRY_BYTES);
+    memory.fill(names, 0, NAMED_CONTEXTS << 4);
+    d.lastName = 0;
+  }
+  const name = ++d.lastName;
+  const at = names + ((<usize>name & (NAMED_CONTEXTS - 1)) << 4);
+  store<u64>(at, context);
+  store<u64>(at, name, 8);
+  return name;
 }
 
 /**

@@ -158,10 +158,14 @@ export class Derived {
   /** Offset of the last way of a set. */
   lastWay: u32;
   pageMask: u64;
+  /** Names of this context, non-global and global, in the low bits of the tags of combined entries. */
+  name: u64;
+  globalName: u64;
+  lastName: u32;
   /** log2 of the bytes of a set: ways are a power of two. */
   setShift: u32;
-  /** 3 at EL0, whose rights stand three bits up. */
-  needShift: u32;
+  /** 8 at EL0, whose rights stand three bits up; else 1. */
+  needFactor: u32;
   combined: usize;
   stage2: usize;
   /** Units of 4 KiB behind each of the two arrays. */
@@ -188,6 +192,10 @@ export class Derived {
 /** Generations of the TLB tags by VMID modulo 16: of combined entries, of stage-2 entries. */
 // @ts-ignore: decorator
 @inline const GENERATIONS: usize = 768;
+
+/** Contexts that have a name: 8 of 16 bytes. */
+// @ts-ignore: decorator
+@inline export const NAMES: usize = 896;
 
 // @ts-ignore: decorator
 @inline export function derived(v: Vcpu): Derived { return changetype<Derived>(changetype<usize>(v) + DERIVED); }

@@ -2,7 +2,7 @@
  * The TLB arrays of a vCPU: combined entries (VA to PA, both stages) and stage-2 entries (IPA to PA), set-associative.
  * Every entry covers one page of the smaller granule and remembers how much the leaves behind it map.
  *
- *   +0   address of the input page | 1; 0: empty
+ *   +0   address of the input page | name of the context (combined), 1 (stage 2); 0: empty
  *   +8   context: what else must match
  *   +16  output page 51:12 | rights of stage 1 11:6 | rights of all 5:0
  *   +24  IPA page 63:24 | log2 of the leaves 23:18, 17:12 | levels + 1 11:9, 8:6 (7: stage off) | Device 5 | clean 4 | global 3
@@ -54,7 +54,7 @@ import { logTlb } from "./trace";
 // @ts-ignore: decorator
 @inline export function isClean(entry: usize): bool { return (infoOf(entry) & CLEAN) != 0; }
 // @ts-ignore: decorator
-@inline export function inputOf(entry: usize): u64 { return load<u64>(entry) & ~(<u64>1); }
+@inline export function inputOf(entry: usize): u64 { return load<u64>(entry) & ~(<u64>0xfff); }
 // @ts-ignore: decorator
 @inline export function contextOf(entry: usize): u64 { return load<u64>(entry, 8); }
 // @ts-ignore: decorator
@@ -72,14 +72,13 @@ import { logTlb } from "./trace";
   return array + (<usize>(<u32>page & (d.sets - 1)) << d.setShift);
 }
 
-/** Entry for a virtual address in this context; 0: none. */
+/** Entry for a virtual address in this context, global or not; 0: none. */
 export function findCombined(d: Derived, va: u64): usize {
-  const tag = (va & d.pageMask) | 1;
+  const page = va & d.pageMask;
   const first = setOf(d, d.combined, va >> d.fragment);
   for (let entry = first; entry <= first + d.lastWay; entry += ENTRY_BYTES) {
-    if (load<u64>(entry) != tag) continue;
-    const context = contextOf(entry);
-    if (context == d.context || context == d.global) return entry;
+    const tag = load<u64>(entry);
+    if (tag == (page | d.name) || tag == (page | d.globalName)) return entry;
   }
   return 0;
 }
@@ -156,7 +155,7 @@ export function fillCombined(
   const context = global ? d.global : d.context;
   const info = info2(ipa, level1, shift1, level2, shift2, device, clean);
   if (d.attentive) findConflict(v, d, COMBINED, va, pa, min(shift1, shift2), d.context, d.global);
-  const tag = (va & whole) | 1;
+  const tag = (va & whole) | (global ? d.globalName : d.name);
   put(place(v, d, d.combined, page, tag, context), tag, context, (pa & whole) | rights | rights1 << 6, info);
   logTlb(v, TLB_FILL, COMBINED, level2, <u32>(d.context >> 16 & 0xffff | d.context << 16), va, pa & whole, ipa);
 }

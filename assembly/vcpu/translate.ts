@@ -28,19 +28,19 @@ export let pa: u64 = 0;
 // @ts-ignore: decorator
 @inline export function translate(v: Vcpu, va: u64, mode: u32): f64 {
   const d = derived(v);
-  // A TLB, and nobody who wants to see every hit; one load of the log's head keeps it honest.
+  // A TLB, and nobody who wants to see every hit; one load of the log's head keeps it honest. Two ways are looked at
+  // here: a second one that is the next set's cannot match, as its addresses differ.
   if (d.direct && head() == d.seen) {
-    const tag = (va & d.pageMask) | 1;
-    const first = d.combined + (<u32>(va >> d.toSet) & d.setBits);
-    const need = mode << d.needShift;
-    for (let entry = first; entry <= first + d.lastWay; entry += tlb.ENTRY_BYTES) {
-      if (load<u64>(entry) != tag) continue;
+    const tag = (va & d.pageMask) | d.name;
+    let entry = d.combined + (<u32>(va >> d.toSet) & d.setBits);
+    if (load<u64>(entry) != tag) entry += tlb.ENTRY_BYTES;
+    if (load<u64>(entry) == tag) {
       const out = tlb.outOf(entry);
-      if ((out & need) != need || mode > ALL_RIGHTS) continue;
-      const context = tlb.contextOf(entry);
-      if (context != d.context && context != d.global) continue;
-      count(v, TLB_HITS);
-      return <f64><i64>((out & tlb.PAGE) | (va & ~d.pageMask));
+      const need = mode * d.needFactor;
+      if ((<u32>out & need) == need && mode <= ALL_RIGHTS) {
+        count(v, TLB_HITS);
+        return <f64><i64>((out & tlb.PAGE) | (va & ~d.pageMask));
+      }
     }
   }
   return beyondTlb(v, va, mode);

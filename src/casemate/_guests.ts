@@ -9,8 +9,7 @@ export interface Broken {
   readonly ipa: number;
   readonly end: number;
   readonly level: number;
-  readonly isTable: boolean;
-  /** A table that had leaves below it. */
+  /** It was a table with leaves below it. */
   readonly wide: boolean;
 }
 
@@ -105,6 +104,8 @@ export class Guests {
   *retire(thread: Thread, guest: Guest): Generator<string, void, undefined> {
     yield* this.#unlock(guest);
     for (const each of this.#threads.values()) if (each.current === guest) yield* this.#idle(each);
+    if (guest.level !== undefined)
+      yield this.#records.register(thread.number, "vtcr_el2", this.#vtcr(guest));
     for (const each of this.#threads.values()) {
       each.broken = each.broken.filter((broken) => broken.guest !== guest);
     }
@@ -143,10 +144,9 @@ export class Guests {
   }
 
   *#load(thread: Thread, guest: Guest): Generator<string, void, undefined> {
-    const level = (guest.level as number) - (guest.top === guest.tree.root ? 0 : 1);
     const vttbr = (BigInt(guest.vmid) << VMID_SHIFT) | BigInt(guest.top);
     thread.current = guest;
-    yield this.#records.register(thread.number, "vtcr_el2", VTCR[level] as bigint);
+    yield this.#records.register(thread.number, "vtcr_el2", this.#vtcr(guest));
     yield this.#records.register(thread.number, "vttbr_el2", vttbr);
     yield this.#records.isb(thread.number);
   }
@@ -156,9 +156,13 @@ export class Guests {
     if (!this.#hasIdle) yield this.#records.init(thread.number, MADE_UP, PAGE);
     this.#hasIdle = true;
     thread.current = undefined;
-    yield this.#records.register(thread.number, "vtcr_el2", VTCR[0] as bigint);
     yield this.#records.register(thread.number, "vttbr_el2", BigInt(MADE_UP));
     yield this.#records.isb(thread.number);
+  }
+
+  /** For the level that the top is at. casemate takes it from the thread that acts, whatever guest it acts on. */
+  #vtcr({ top, tree, level }: Guest): bigint {
+    return VTCR[(level as number) - (top === tree.root ? 0 : 1)] as bigint;
   }
 
   *#unlock(guest: Guest): Generator<string, void, undefined> {

@@ -10,8 +10,8 @@
  * What casemate has no words for is said in other ones:
  * - A root of several tables hangs below one that is made up.
  * - KVM's flushes become the instructions they are made of, with the barriers in between.
- * - Invalidation of walk caches by address: where an emptied table is meant, or a range that covers all of a table, the
- *   VMID is invalidated. By range: page by page for what was broken in it.
+ * - Invalidation by range becomes one by address for each entry that was broken in it; where it covers all of a table with
+ *   leaves, one of the VMID.
  * - Who works on a page table holds its lock, which goes from thread to thread with the work.
  * - Invalidation on one CPU, and what vCPUs do, is not in the trace.
  */
@@ -179,8 +179,7 @@ class Trace {
     const child = table ? this.#shadow.pageAt(tableAddress(old, FORMAT)) : undefined;
     const wide = this.#shadow.hasLeaves(child, FORMAT);
     if (child !== undefined) this.#unlinked.add(child);
-    const size = entrySize(FORMAT.pageShift, level);
-    return { guest, ipa, end: ipa + size, level, isTable: table, wide };
+    return { guest, ipa, end: ipa + entrySize(FORMAT.pageShift, level), level, wide };
   }
 
   #store(page: TablePage, slot: number, value: bigint, level: number | undefined): void {
@@ -223,9 +222,7 @@ class Trace {
       yield this.#records.tlbi(thread.number, WHOLE.vmid);
       return;
     }
-    const addresses = hit
-      .filter(({ isTable }) => !isTable)
-      .map(({ ipa }) => Math.max(ipa, step.from));
+    const addresses = hit.map(({ ipa }) => Math.max(ipa, step.from));
     for (const address of addresses.length === 0 ? [step.from] : addresses) {
       yield this.#records.tlbi(thread.number, "ipas2e1is", operand(address, step.level));
     }
@@ -255,10 +252,10 @@ function reaches({ from, to }: Invalidation, { ipa, end }: Broken): boolean {
   return from < end && to > ipa;
 }
 
-/** Whether an invalidation by address takes the walk caches of a table with it, and every leaf that was below. */
+/** Whether an invalidation by address covers a table and every leaf that was below it. */
 function coversTable({ from, to, level, leaf }: Invalidation, broken: Broken): boolean {
-  if (!broken.isTable || leaf || (level !== undefined && level !== broken.level)) return false;
-  return !broken.wide || (from <= broken.ipa && to >= broken.end);
+  if (!broken.wide || leaf || (level !== undefined && level !== broken.level)) return false;
+  return from <= broken.ipa && to >= broken.end;
 }
 
 /** Operand of TLBI IPAS2E1IS: the page, and the level if it is known (Arm ARM C5.5). */

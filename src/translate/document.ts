@@ -78,3 +78,9 @@ export function walk(vcpu: Vcpu, request: WalkRequest): WalkDocument {
 function stepDocument({ kind, stage, level, address, pa, value, fields }: WalkStep): StepDocument {
   return { kind, stage, level, address: BigInt.asUintN(64, BigInt(address)), pa, value, fields };
 }
+
+/** What the descriptors of a stage lead to: stage 1 to intermediate addresses, where there is a stage 2. */
+export function outputSpace(document: WalkDocument, stage: 1 | 2): "IPA" | "PA" {
+  const twoStages = document.steps.some((step) => step.stage === 2);
+  return stage === 1 && twoStages ? "IPA" : "PA";
+}

@@ -40,8 +40,20 @@ export async function walkImage(image: TableImage, request: ImageRequest): Promi
   }
 }
 
+/** The guest that was stopped, if its tables are there. */
 function guestOf(image: TableImage): CpuState {
   const [cpu] = image.guestCpus;
-  if (cpu !== undefined) return stoppedState(image, cpu);
-  throw inputError(image.name, "no CPU was stopped in a guest: name a regime");
+  if (cpu === undefined)
+    throw inputError(image.name, "no CPU was stopped in a guest: name a regime");
+  const state = stoppedState(image, cpu);
+  const root = (state.registers.vttbrEl2 ?? 0n) & VTTBR_BADDR;
+  const dumped = image.regimes.some((regime) => regime.stage === 2 && BigInt(regime.root) === root);
+  if (state.stages !== "stage 1" && dumped) return state;
+  throw inputError(
+    image.name,
+    `the tables of the guest on CPU ${cpu} are not in it: name a regime`,
+  );
 }
+
+/** VTTBR_EL2: the VMID is above, CnP below. */
+const VTTBR_BADDR = 0x0000_ffff_ffff_fffen;

@@ -2,7 +2,7 @@
 import { Fault } from "../fault.ts";
 import { describeSyndrome } from "../syndrome.ts";
 import type { Probe } from "../vcpu.ts";
-import type { WalkDocument } from "./document.ts";
+import { type WalkDocument, outputSpace } from "./document.ts";
 import { descriptorWords, hex } from "./words.ts";
 
 export function walkJson(document: WalkDocument): object {
@@ -12,7 +12,7 @@ export function walkJson(document: WalkDocument): object {
     steps: steps.map(({ kind, stage, level, address: of, pa, value, fields, unknown }) => ({
       ...{ kind, stage, level, address: hex(of), pa: hex(pa), value: hex(value) },
       fields: plain(fields),
-      text: descriptorWords(fields, stage),
+      text: descriptorWords(fields, outputSpace(document, stage)),
       ...(unknown && { unknown }),
     })),
     outcome: outcome instanceof Fault ? faultJson(outcome, document.takenTo) : probeJson(outcome),

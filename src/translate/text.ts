@@ -14,7 +14,7 @@ import { describeSyndrome } from "../syndrome.ts";
 import { humanSize } from "../dump.ts";
 import { Fault } from "../fault.ts";
 import type { Probe, ProbedStage } from "../vcpu.ts";
-import type { StepDocument, WalkDocument } from "./document.ts";
+import { type StepDocument, type WalkDocument, outputSpace } from "./document.ts";
 import { descriptorWords, hex } from "./words.ts";
 
 /** All of it, without a line end. */
@@ -32,7 +32,8 @@ function titleOf({ access, virtual, address, el, machine, source }: WalkDocument
 
 const HEAD = ["#", "stage", "of", "descriptor at", "holds", "which is"];
 
-function stepLines({ steps, virtual }: WalkDocument): string[] {
+function stepLines(document: WalkDocument): string[] {
+  const { steps, virtual } = document;
   if (steps.length === 0) return ["No descriptor was fetched."];
   const digits = Math.max(...steps.map(({ pa }) => pa.toString(16).length));
   const rows = steps.map((step, i) => [
@@ -41,13 +42,13 @@ function stepLines({ steps, virtual }: WalkDocument): string[] {
     `${step.stage === 1 && virtual ? "VA" : "IPA"} ${hex(step.address)}`,
     hex(step.pa, digits),
     hex(step.value, 16),
-    meaning(step),
+    meaning(step, outputSpace(document, step.stage)),
   ]);
   return table([HEAD, ...rows]);
 }
 
-function meaning({ kind, stage, fields, unknown }: StepDocument): string {
-  const words = descriptorWords(fields, stage);
+function meaning({ kind, fields, unknown }: StepDocument, space: "IPA" | "PA"): string {
+  const words = descriptorWords(fields, space);
   if (unknown) return `not in the dump, reads as: ${words}`;
   return kind === "update" ? `updated by hardware: ${words}` : words;
 }
@@ -80,7 +81,8 @@ const SHAREABILITY = {
 function mappedBy(ipa: number, one?: ProbedStage, two?: ProbedStage): string {
   const leaf = ({ size, level }: ProbedStage): string => `${humanSize(size)} at level ${level}`;
   const parts = [];
-  if (one !== undefined) parts.push(`stage 1: ${leaf(one)}, to IPA ${hex(ipa)}`);
+  const between = two === undefined ? "" : `, to IPA ${hex(ipa)}`;
+  if (one !== undefined) parts.push(`stage 1: ${leaf(one)}${between}`);
   if (two !== undefined) parts.push(`stage 2: ${leaf(two)}`);
   return parts.length === 0 ? "nothing: both stages are off" : parts.join("; ");
 }

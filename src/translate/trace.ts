@@ -31,18 +31,23 @@ const HCR_VM = 1n;
 const HCR_FWB = 1n << 46n;
 const MMFR2_FWB = 1n << 40n;
 
-/** Replays, and walks one address. @throws Stage2Error `BAD_INPUT` if no or several tables exist then */
+/**
+ * Replays all of it, and walks one address on the way.
+ *
+ * @throws Stage2Error `BAD_INPUT` if no or several tables exist then, or the replay differs from what was recorded, so that
+ *   the table is not the one that the host had
+ */
 export async function walkTrace(trace: Trace, request: TraceRequest): Promise<WalkDocument> {
   const last = lastCall(trace, request.at);
   let document: WalkDocument | undefined;
-  await replayTrace(trace, {
+  const { ok, differences } = await replayTrace(trace, {
     after: ({ record }, driver, context) => {
       if (record !== last.record) return;
       document = walkReplayed(trace, { driver, context, last }, request);
     },
   });
-  if (document === undefined) throw inputError(trace.path, "the call is not part of the replay");
-  return document;
+  if (ok && document !== undefined) return document;
+  throw inputError(trace.path, `the replay differs: ${differences[0] ?? "the call is not in it"}`);
 }
 
 /** The last call in the order of the replay, which is that of the records but where calls overlapped. */

@@ -5,15 +5,17 @@ import { humanSize } from "../dump.ts";
 /**
  * What a descriptor says: where it leads, then what it permits and what else is set. Leaves of stage 1 have permissions of
  * EL1 and of EL0 (`rw-/r--`), of stage 2 those of both, apart only where they differ in execution.
+ *
+ * @param space  what output addresses are: IPAs at stage 1 where there is a stage 2
  */
-export function descriptorWords(fields: Descriptor, stage: 1 | 2): string {
+export function descriptorWords(fields: Descriptor, space: "IPA" | "PA"): string {
   switch (fields.kind) {
     case "invalid":
       return invalidWords(fields.value, fields.reserved);
     case "table":
-      return tableWords(fields, stage);
+      return tableWords(fields, space);
     default:
-      return leafWords(fields);
+      return leafWords(fields, space);
   }
 }
 
@@ -22,18 +24,18 @@ function invalidWords(value: bigint, reserved: boolean): string {
   return value === 0n ? "invalid: empty" : "invalid: software's mark";
 }
 
-function tableWords({ next, hierarchy }: TableDescriptor, stage: 1 | 2): string {
+function tableWords({ next, hierarchy }: TableDescriptor, space: string): string {
   const limits = hierarchy && [
     hierarchy.readOnly ? "read-only below" : "",
     hierarchy.noEl0 ? "no EL0 below" : "",
     hierarchy.uxn ? "no EL0 execution below" : "",
     hierarchy.pxn ? "no EL1 execution below" : "",
   ];
-  return join([`table at ${space(stage)} ${hex(next)}`, ...(limits ?? [])]);
+  return join([`table at ${space} ${hex(next)}`, ...(limits ?? [])]);
 }
 
-function leafWords(leaf: Stage1Leaf | Stage2Leaf): string {
-  const place = `${leaf.kind} of ${humanSize(leaf.size)} at ${space(leaf.stage)} ${hex(leaf.oa)}`;
+function leafWords(leaf: Stage1Leaf | Stage2Leaf, space: string): string {
+  const place = `${leaf.kind} of ${humanSize(leaf.size)} at ${space} ${hex(leaf.oa)}`;
   const own = leaf.stage === 1 ? stage1Words(leaf) : stage2Words(leaf);
   return join([
     place,
@@ -71,11 +73,6 @@ function stage2Words({ read, write, execute, memory, fnxs }: Stage2Leaf): string
 
 function rights(read: boolean, write: boolean, execute: boolean): string {
   return `${read ? "r" : "-"}${write ? "w" : "-"}${execute ? "x" : "-"}`;
-}
-
-/** What stage 1 puts out are intermediate addresses. */
-function space(stage: 1 | 2): string {
-  return stage === 1 ? "IPA" : "PA";
 }
 
 function join(parts: readonly string[]): string {

@@ -1,30 +1,19 @@
 import { it } from "vitest";
+import fc from "fast-check";
 import { writeFileSync } from "node:fs";
-import { Engine, Prot, type Stage2 } from "../../src/index.ts";
-import { Checker } from "../../src/checker/checker.ts";
+import { Engine } from "../../src/index.ts";
 import { casemateTrace } from "../../src/casemate/trace.ts";
+import { mutants, recordings } from "../checker/streams.ts";
 it("x", async () => {
-  const engine = await Engine.create({ maxTablePages: 4096 });
-  const B = 2 ** 21, P = 4096;
-  for (const [name, options] of Object.entries({ default: {}, range: { tlbiRange: true }, deferred: { fwb: true, tlbiRange: true }, b39: { ipaBits: 39 }, b48: { ipaBits: 48 }, b32: { ipaBits: 32 } })) {
-    const s2 = engine.stage2({ ...options, events: Checker.EVENTS });
-    s2.map({ ipa: 0, size: B, pa: 2 ** 30, prot: Prot.RW });
-    s2.map({ ipa: P, size: P, pa: 2 ** 31, prot: Prot.RW });
-    s2.map({ ipa: 2 * P, size: P, pa: 2 ** 31, prot: Prot.RW });
-    s2.map({ ipa: 2 * P, size: P, pa: 2 ** 31 + 2 ** 20, prot: Prot.RW });
-    s2.map({ ipa: 0, size: B, pa: 2 ** 31, prot: Prot.RW });
-    s2.split({ ipa: 0, size: B });
-    s2.wrprotect({ ipa: 0, size: B });
-    s2.tlbFlushRange({ ipa: 0, size: B });
-    s2.testClearYoung({ ipa: 0, size: B });
-    s2.relaxPerms({ ipa: 0, prot: Prot.RW });
-    s2.map({ ipa: 4 * B, size: 4 * P, pa: 2 ** 29, prot: Prot.RW });
-    s2.unmap({ ipa: 4 * B, size: 4 * P });
-    s2.map({ ipa: 0, size: B, pa: 2 ** 30, prot: Prot.RW });
-    s2.unmap({ ipa: 0, size: B });
-    s2.map({ ipa: B, size: 2 * P, pa: 2 ** 30, prot: Prot.RW });
-    s2.dispose();
-    writeFileSync(`/tmp/helperD/${name}.log`, [...casemateTrace(engine.events.drain())].join("\n") + "\n");
-  }
+  const engine = await Engine.create({ maxTablePages: 8192, eventCapacity: 2 ** 18 });
+  let n = 0, refused = 0;
+  const save = (name: string, events: any) => { try { writeFileSync(`/tmp/helperD/mut/${name}.log`, [...casemateTrace(events)].join("\n") + "\n"); } catch (e) { refused++; console.log(name, String(e)); } };
+  fc.assert(fc.property(recordings(engine, "4K"), fc.nat(), (r, seed) => {
+    const i = n++;
+    save(`${i}-clean`, [...r.events, ...r.end]);
+    const wrong = mutants(r.events);
+    for (let k = 0; k < Math.min(5, wrong.length); k++) { const w = wrong[(seed + k * 7919) % wrong.length]!; save(`${i}-bad-${k}-${w.name.replace(/[^a-z]+/g, "_")}`, [...w.events(), ...r.end]); }
+  }), { numRuns: 120 });
+  console.log("refused", refused);
   engine.dispose();
 });

@@ -31,9 +31,9 @@ const CPU = 0xabc;
 describe("a record", () => {
   it.each([1, 2] as const)("of a descriptor that was read, stage %i", (stage) => {
     const record = { kind: VCPU_EVENT.HW_READ, level: -1, aux: (CPU << 4) | stage };
-    expect(decoded({ ...record, a: 0x4000_1008n, b: 2n ** 63n | 3n, c: KERNEL })).toEqual({
+    expect(decoded({ ...record, a: 0x4000_1008n, b: (2n ** 63n) | 3n, c: KERNEL })).toEqual({
       ...{ kind: "hwRead", cpu: CPU, stage, level: -1, slot: 0x4000_1008 },
-      ...{ pte: 2n ** 63n | 3n, address: -0x8000 },
+      ...{ pte: (2n ** 63n) | 3n, address: -0x8000 },
     });
   });
 
@@ -96,7 +96,10 @@ describe("a record", () => {
 describe.each(MODES)("a vCPU's events (%s)", (mode) => {
   const here = lab(mode, { ...SMALL, guestRam: { pa: 0x8000_0000, size: 0x10000 } });
   let s2: Stage2;
-  const log = (events: readonly VcpuEventGroup[], use: (translate: (va: number) => void) => void) => {
+  const log = (
+    events: readonly VcpuEventGroup[],
+    use: (translate: (va: number) => void) => void,
+  ) => {
     const vcpu = here.keep(here.engine.vcpu(s2, { events }));
     here.engine.events.clear();
     use((va) => vcpu.translate(va, Access.Read));
@@ -124,7 +127,12 @@ describe.each(MODES)("a vCPU's events (%s)", (mode) => {
     expect(s2.getLeaf(0x4000_0000).pte).toBe(pte);
     const fills = log(["tlb"], walk);
     expect(fills).toContainEqual(
-      expect.objectContaining({ kind: "tlbFill", entry: "combined", vmid: s2.vmid, ipa: 0x4000_0000 }),
+      expect.objectContaining({
+        kind: "tlbFill",
+        entry: "combined",
+        vmid: s2.vmid,
+        ipa: 0x4000_0008,
+      }),
     );
     expect(fills.every(({ kind }) => kind === "tlbFill")).toBe(true);
     expect(log([], walk)).toEqual([]);

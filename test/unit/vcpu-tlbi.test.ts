@@ -24,7 +24,12 @@ describe.each(MODES)("TLB invalidation (%s)", (mode) => {
   const make = (options: VcpuOptions = {}) => {
     const made = here.keep(here.engine.vcpu(s2, options));
     made.setRegisters({
-      ...{ ttbr0El1: 0x4000_0000n, mairEl1: 0xffn, sctlrEl1: 1n, tcrEl1: 25n | (2n << 32n) | (1n << 23n) },
+      ...{
+        ttbr0El1: 0x4000_0000n,
+        mairEl1: 0xffn,
+        sctlrEl1: 1n,
+        tcrEl1: 25n | (2n << 32n) | (1n << 23n),
+      },
     });
     return made;
   };
@@ -79,19 +84,25 @@ describe.each(MODES)("TLB invalidation (%s)", (mode) => {
     ["RIPAS2E1", { address: 0x5000_0000, pages: 4 }, [true, true, true, true]],
     ["RIPAS2LE1", { address: 0x5000_0000, pages: 4 }, [true, true, true, true]],
   ];
-  it.each(cases)("%s %o takes what it names, wherever it comes from", (operation, request, stay) => {
-    const other = make();
-    for (const issue of [
-      () => vcpu.tlbi(operation, request),
-      () => other.tlbi(operation, request),
-      () => other.tlbi(operation, { ...request, local: true }), // the same thread
-      () => here.engine.tlbi(operation, { ...request, vmid: s2.vmid }),
-    ]) {
-      fill();
-      issue();
-      expect([0, 1, 2, 3].map((page) => isCached(page)), String(issue)).toEqual(stay);
-    }
-  });
+  it.each(cases)(
+    "%s %o takes what it names, wherever it comes from",
+    (operation, request, stay) => {
+      const other = make();
+      for (const issue of [
+        () => vcpu.tlbi(operation, request),
+        () => other.tlbi(operation, request),
+        () => other.tlbi(operation, { ...request, local: true }), // the same thread
+        () => here.engine.tlbi(operation, { ...request, vmid: s2.vmid }),
+      ]) {
+        fill();
+        issue();
+        expect(
+          [0, 1, 2, 3].map((page) => isCached(page)),
+          String(issue),
+        ).toEqual(stay);
+      }
+    },
+  );
 
   it("is covered with every operation that there is", () => {
     expect(new Set(cases.map(([operation]) => operation))).toEqual(new Set(OPERATIONS));
@@ -130,7 +141,11 @@ describe.each(MODES)("TLB invalidation (%s)", (mode) => {
   it("comes with the page table's own operations", () => {
     fill();
     s2.unmap({ ipa: 0x5000_1000, size: PAGE });
-    expect(vcpu.translate(PAGE, Access.Read)).toMatchObject({ type: "translation", stage: 2, fromTlb: false });
+    expect(vcpu.translate(PAGE, Access.Read)).toMatchObject({
+      type: "translation",
+      stage: 2,
+      fromTlb: false,
+    });
   });
 
   it("is applied by enter and poll, which say how many there were", () => {
@@ -175,7 +190,13 @@ describe.each(MODES)("TLB invalidation (%s)", (mode) => {
       const needs = WHOLE.includes(operation) ? {} : { address };
       const full = operation.startsWith("R") ? { ...needs, pages: 1 } : needs;
       if (WHOLE.includes(operation)) bad.push({ address }, { level: 3 });
-      else bad.push({}, { ...full, address: undefined }, { ...full, level: 4 }, { ...full, level: -2 });
+      else
+        bad.push(
+          {},
+          { ...full, address: undefined },
+          { ...full, level: 4 },
+          { ...full, level: -2 },
+        );
       if (operation.startsWith("R")) {
         bad.push({ address }, ...[0, 2 ** 21 + 1, 1.5, "1"].map((pages) => ({ address, pages })));
       } else bad.push({ ...full, pages: 1 });
@@ -184,15 +205,25 @@ describe.each(MODES)("TLB invalidation (%s)", (mode) => {
       for (const request of bad) {
         const what = `${operation} ${JSON.stringify(request)}`;
         expect(errorOf(() => vcpu.tlbi(operation, request)).code, what).toBe("BAD_OPTION");
-        expect(errorOf(() => here.engine.tlbi(operation, { ...request, vmid })).code, what).toBe("BAD_OPTION");
+        expect(errorOf(() => here.engine.tlbi(operation, { ...request, vmid })).code, what).toBe(
+          "BAD_OPTION",
+        );
       }
-      expect(errorOf(() => vcpu.tlbi(operation, { ...full, vmid } as object)).code).toBe("BAD_OPTION");
-      expect(errorOf(() => vcpu.tlbi(operation, { ...full, local: 1 as never })).code).toBe("BAD_OPTION");
-      expect(errorOf(() => here.engine.tlbi(operation, { ...full, local: true, vmid } as object)).code).toBe("BAD_OPTION");
+      expect(errorOf(() => vcpu.tlbi(operation, { ...full, vmid } as object)).code).toBe(
+        "BAD_OPTION",
+      );
+      expect(errorOf(() => vcpu.tlbi(operation, { ...full, local: 1 as never })).code).toBe(
+        "BAD_OPTION",
+      );
+      expect(
+        errorOf(() => here.engine.tlbi(operation, { ...full, local: true, vmid } as object)).code,
+      ).toBe("BAD_OPTION");
       if (operation !== "ALLE1") {
         expect(errorOf(() => here.engine.tlbi(operation, full)).code, operation).toBe("BAD_OPTION");
       }
-      expect(errorOf(() => here.engine.tlbi(operation, { ...full, vmid: 65536 })).code).toBe("BAD_OPTION");
+      expect(errorOf(() => here.engine.tlbi(operation, { ...full, vmid: 65536 })).code).toBe(
+        "BAD_OPTION",
+      );
     }
     for (const name of ["VAE2", "IPAS2E1IS", "", 5, undefined]) {
       expect(errorOf(() => vcpu.tlbi(name as never)).code).toBe("BAD_OPTION");
