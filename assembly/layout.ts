@@ -140,6 +140,9 @@ export let delta: u64 = 0;
 /** Physical address of the pool. */
 export let poolPhys: u64 = 0;
 
+/** Number of the calling thread's slot. */
+export function thisThread(): u32 { return <u32>((thread - header - HEADER_BYTES) / THREAD_BYTES); }
+
 /** Forgets the thread slot: what is left of this instance can neither free nor use it. */
 export function leave(): void { thread = 0; }
 

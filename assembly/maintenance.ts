@@ -4,8 +4,9 @@
  */
 import { BARRIERS, FLUSH_CALLS, LEVEL_UNKNOWN, MAINTENANCE } from "./events";
 import * as events from "./events";
+import { thisThread } from "./layout";
 import { NO_DCACHE, NO_ICACHE, Pgt, TLBI_BY_RANGE, WATCHED } from "./pgt";
-import { ALL_THREADS, announce, IPAS2E1, RIPAS2E1, thisThread, VMALLE1, VMALLS12E1 } from "./tlbi";
+import { ALL_THREADS, announce, IPAS2E1, RIPAS2E1, VMALLE1, VMALLS12E1 } from "./tlbi";
 
 /** Largest range of one TLBI RIPAS2E1IS, in pages: (NUM 31 + 1) << (5 * SCALE 3 + 1) (Arm ARM C5.5). */
 // @ts-ignore: decorator

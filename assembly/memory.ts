@@ -6,7 +6,7 @@
  *   segment: +0 first address   +8 bytes (0: free)   +16 pointer
  */
 import { EEXIST, EINVAL, EMFILE, ENOENT } from "./errno";
-import { delta, H_COMMITTED, H_MAP, H_UNITS, header, MAP_SEGMENTS, pool, poolPhys, UNIT_SHIFT } from "./layout";
+import { delta, H_COMMITTED, H_MAP, H_UNITS, header, MAP_SEGMENTS, pool, poolPhys, setResult, UNIT_SHIFT } from "./layout";
 
 // @ts-ignore: decorator
 @inline const SEGMENT_BYTES: usize = 32;
@@ -70,6 +70,22 @@ export function addSegment(pa: u64, pointer: usize, bytes: u64): i32 {
   store<u32>(free, <u32>pointer, 16);
   atomic.store<u64>(free, bytes, 8);
   return 0;
+}
+
+/** Describes segment `index` (0: the pool) in the results: address, bytes (0: free), pointer. False: there are no more. */
+export function describeSegment(index: u32): bool {
+  if (index > MAP_SEGMENTS) return false;
+  if (index == 0) {
+    setResult(0, poolPhys);
+    setResult(1, poolBytes());
+    setResult(2, pool);
+    return true;
+  }
+  const segment = segmentAt(index - 1);
+  setResult(0, load<u64>(segment));
+  setResult(1, load<u64>(segment, 8));
+  setResult(2, load<u32>(segment, 16));
+  return true;
 }
 
 export function removeSegment(pa: u64): i32 {

@@ -6,7 +6,7 @@ import { isCounted, isTable, isValid, LOCKED } from "./descriptor";
 import { BREAK_LOST, WRITES } from "./events";
 import * as events from "./events";
 import { levelShift } from "./geometry";
-import { toPhysical } from "./layout";
+import { thisThread, toPhysical } from "./layout";
 import { flushRange, tlbiIpa } from "./maintenance";
 import { getPage, putPage } from "./pgt";
 import * as slots from "./slot";
@@ -19,7 +19,7 @@ import { SKIP_BBM_TLBI, Walk } from "./walk";
 export function breakEntry(walk: Walk, slot: usize, old: u64, level: i32): bool {
   if (!slots.tryBreak(slot, old)) {
     if (walk.events & WRITES) {
-      events.append(BREAK_LOST, level, 0, 0, toPhysical(slot), slots.read(slot), 0);
+      events.append(BREAK_LOST, level, thisThread(), 0, toPhysical(slot), slots.read(slot), 0);
     }
     return false;
   }

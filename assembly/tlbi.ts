@@ -10,7 +10,7 @@
  * behind, or that finds a number from another round, has missed something: it drops everything it holds, which is
  * always right.
  */
-import { H_TLBI_HEAD, HEADER_BYTES, header, RECORD_BYTES, thread, THREAD_BYTES, TLBI_RECORDS, tlbiLog } from "./layout";
+import { H_TLBI_HEAD, header, RECORD_BYTES, TLBI_RECORDS, tlbiLog } from "./layout";
 
 // What is invalidated (Arm ARM D8.14), on other CPUs too unless the record names a thread.
 // @ts-ignore: decorator
@@ -49,9 +49,6 @@ import { H_TLBI_HEAD, HEADER_BYTES, header, RECORD_BYTES, thread, THREAD_BYTES, 
 /** In place of a thread: a broadcast. */
 // @ts-ignore: decorator
 @inline export const ALL_THREADS: u32 = 0xffff;
-
-/** Number of the calling thread's slot. */
-export function thisThread(): u32 { return <u32>((thread - header - HEADER_BYTES) / THREAD_BYTES); }
 
 // @ts-ignore: decorator
 @inline export function head(): u32 { return atomic.load<u32>(header, H_TLBI_HEAD); }

@@ -17,7 +17,7 @@ import { EAGAIN, EINVAL, EPERM, ERANGE } from "./errno";
 import { VISITS, WRITES } from "./events";
 import * as events from "./events";
 import { levelShift } from "./geometry";
-import { delta, toPhysical } from "./layout";
+import { delta, thisThread, toPhysical } from "./layout";
 import { NON_ATOMIC, NVHE, Pgt } from "./pgt";
 import * as slots from "./slot";
 
@@ -88,7 +88,7 @@ function logWrite(walk: Walk, slot: usize, value: u64, level: i32): void {
   const index = <u32>((slot & ((<usize>1 << walk.pageShift) - 1)) >> 3);
   const base = walk.addr & ~((<u64>1 << levelShift(walk.pageShift, level)) - 1);
   const kind = walk.unlinked ? events.WRITE_UNLINKED : events.WRITE;
-  events.append(kind, level, 0, index, toPhysical(slot), value, base);
+  events.append(kind, level, thisThread(), index, toPhysical(slot), value, base);
 }
 
 function logVisit(walk: Walk, kind: u32, visit: u32, result: i32, slot: usize, value: u64, level: i32): void {

@@ -8,6 +8,9 @@ export const N = GIB / PAGE;
 /** Every address is mapped to itself plus this: sums of differences stay exact in a number. */
 export const PA_OFFSET = 2 ** 44;
 
+/** ID_AA64MMFR0_EL1.PARange of 48 bits: a vCPU refuses output addresses beyond what its CPU has. */
+export const PARANGE_48 = 5;
+
 /**
  * Guest memory that workloads map: a range, and the pages in it that calls on single pages use.
  *
@@ -63,7 +66,7 @@ export function shuffle(values) {
  *
  * @returns {(limit: number) => number} an integer in [0, limit)
  */
-function generator() {
+export function generator() {
   let state = 2463534242;
   return (limit) => {
     state ^= state << 13;

@@ -32,4 +32,8 @@ export const GOALS = {
   W10a: { goal: 2.6,  yardstick: 2.4 },
   W10b: { goal: 20,   yardstick: 2.8 },
   W10c: { goal: 0.5,  yardstick: 0.084, scaleBy: "W2" }, // plain vector stores over whole tables, as W2
+  W11a: { goal: 4,    yardstick: 2.9 },
+  W11b: { goal: 7.2,  yardstick: 6,     minima: true }, // 1.2 times the yardstick, whatever that takes
+  W11c: { goal: 26,   yardstick: 18.5 },
+  W12:  { goal: 5,    yardstick: 3.3,   scaleBy: "W8a" }, // calls that follow the clock; W11c follows cache latency
 };

@@ -66,7 +66,7 @@ const NATIVE_COLUMNS = [
 /** @type {[string, (row: Row) => string][]} */
 const GOAL_COLUMNS = [
   ["goal ns", (row) => figure(row.goal)],
-  ["", (row) => (row.ok ? "ok" : "over")],
+  ["", (row) => (row.ok === undefined ? "" : row.ok ? "ok" : "over")],
 ];
 
 /** Columns that no row fills are left out. @param {readonly Row[]} rows */

@@ -9,6 +9,7 @@ import { UsageError, USAGE, parseOptions, selects } from "./options.mjs";
 import { formatRows, toRow } from "./rows.mjs";
 import { scalingRows } from "./scaling.mjs";
 import { allWorkloads } from "./workloads/index.mjs";
+import { GUEST_RAM } from "./workloads/two_stage.mjs";
 import { Yardstick } from "./yardstick.mjs";
 
 try {
@@ -48,7 +49,7 @@ async function figuresOf(options) {
 
 /** @param {import("./options.mjs").Options} options */
 async function workloadRows({ only, reps }) {
-  const engine = await Engine.create();
+  const engine = await Engine.create({ guestRam: GUEST_RAM });
   const workloads = allWorkloads(engine).filter(({ name }) => selects(only, name));
   if (workloads.length === 0) throw new UsageError(`no workload is named ${only}`);
 

@@ -202,6 +202,8 @@ export interface Core {
   map_add(pa: number, pointer: number, bytes: number): number;
   /** 0, or -ENOENT: no segment starts there. */
   map_remove(pa: number): number;
+  /** 1 and r[0] first PA, r[1] bytes (0: free), r[2] pointer of segment `index` (0: the pool); 0: there are no more. */
+  map_segment(index: number): number;
   /** Pointer to a physical address; 0: nothing there. */
   map_pointer(pa: number): number;
 
@@ -294,9 +296,9 @@ export const EVENT = {
   DSB_ISHST: 32,
   DSB_ISH: 33,
   ISB: 34,
-  WRITE: 40, //           level, a PA of the slot, b value, c base address of the entry
-  WRITE_UNLINKED: 41, //  level, n index, a PA of the slot, b value
-  BREAK_LOST: 42, //      level, a PA of the slot, b value found (or LOCKED already there)
+  WRITE: 40, //           level, aux thread slot number, a PA of the slot, b value, c base address of the entry
+  WRITE_UNLINKED: 41, //  level, aux thread, n index, a PA of the slot, b value
+  BREAK_LOST: 42, //      level, aux thread, a PA of the slot, b value found (or LOCKED already there)
   VISIT: 48, //           level, aux visit (1 leaf, 2 pre, 4 post), a PA of the slot, b old, c current address
   VISIT_END: 49, //       level, aux visit, n result (i32), a PA of the slot, b value read back, c current address
 } as const;
@@ -500,7 +502,7 @@ export const KNOB = {
   WNR_WALK: 8, //             K-4  WnR of an S1PTW fault is the direction of the walk's own access
   HPFAR_POISON: 16, //        K-5  HPFAR of a permission fault is poisoned
   EXEC_NEEDS_R: 32, //        K-6
-  MEMATTR_DEVICE: 64, //      K-7  reserved MemAttr is Device
+  MEMATTR_BITS: 64, //        K-7  reserved MemAttr goes by its bits (FWB: Device-nGnRnE; else no say over the inner half)
   AF_ON_PERMISSION: 128, //   K-8
   CAS_FAIL_CLEAN: 256, //     K-9  a failed CAS leaves the page clean
   STXR_FAIL_DIRTY: 512, //    K-9  a failed STXR makes the page dirty

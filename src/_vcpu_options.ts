@@ -55,8 +55,8 @@ export interface VcpuOptions {
   hpfarOnPermission?: "correct" | "poison";
   /** Instruction fetches need read permission at stage 2. Default off. */
   execNeedsRead?: boolean;
-  /** Reserved MemAttr values: Normal non-cacheable or Device-nGnRnE. Default "nc". */
-  reservedMemAttr?: "nc" | "device";
+  /** Reserved MemAttr values: Normal non-cacheable, or what their bits say (FWB: Device-nGnRnE; else the inner half is stage 1's). Default "nc". */
+  reservedMemAttr?: "nc" | "bits";
   /** An access with a permission fault sets the access flag all the same. Default off. */
   afOnPermissionFault?: boolean;
   /** A compare-and-swap that does not match makes the page dirty. Default on. */
@@ -121,7 +121,7 @@ const CHOICES = {
   inconsistentContiguous: [KNOB.CONTIGUOUS_CONFLICT, "alone", "conflict"],
   s1ptwWrite: [KNOB.WNR_WALK, "access", "walk"],
   hpfarOnPermission: [KNOB.HPFAR_POISON, "correct", "poison"],
-  reservedMemAttr: [KNOB.MEMATTR_DEVICE, "nc", "device"],
+  reservedMemAttr: [KNOB.MEMATTR_BITS, "nc", "bits"],
 } as const;
 
 const NAMES = [

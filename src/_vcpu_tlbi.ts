@@ -64,6 +64,17 @@ export function prepareTlbi(
   return { op: TLBI_OP[name], level: hint };
 }
 
+/** The same for software outside every guest, which names the VMID. */
+export function prepareEngineTlbi(
+  context: Context,
+  operation: TlbiOperation,
+  request: EngineTlbiRequest,
+): { op: number; level: number; vmid: number } {
+  const prepared = prepareTlbi(context, operation, request, "vmid");
+  const { vmid = operation === "ALLE1" ? 0 : undefined } = request;
+  return { ...prepared, vmid: integerOption("vmid", vmid, 0, 0xffff) };
+}
+
 function operandsOf(name: TlbiOperation): string[] {
   const operands = WHOLE.includes(name) ? [] : ["address", "level"];
   if (name.startsWith("R")) operands.push("pages");

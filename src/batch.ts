@@ -38,8 +38,8 @@ export class Batch implements Disposable {
   }
 
   /**
-   * Addresses to translate. They are not checked: one that is no integer is rounded towards 0, one beyond 64 bits becomes
-   * the nearest that has them, NaN is 0.
+   * Addresses to translate, kernel addresses as negative numbers. They are not checked: what is no exact integer in
+   * [-2^53, 2^53] stands for some address.
    */
   get addresses(): Float64Array {
     this.#refresh();

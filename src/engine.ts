@@ -11,10 +11,9 @@ import { createContext, newId } from "./_create.ts";
 import { type EngineHandle, checkedHandle, join } from "./_join.ts";
 import { type Mode, compileCore, loadCoreAsync } from "./_load.ts";
 import type { EngineOptions } from "./_engine_options.ts";
-import { type EngineTlbiRequest, type TlbiOperation, prepareTlbi } from "./_vcpu_tlbi.ts";
+import { type EngineTlbiRequest, type TlbiOperation, prepareEngineTlbi } from "./_vcpu_tlbi.ts";
 import { Batch } from "./batch.ts";
 import { type CacheOptions, TableCache } from "./cache.ts";
-import { Stage2Error } from "./errors.ts";
 import { EventLog } from "./events.ts";
 import { type HypOptions, HypStage1 } from "./hyp.ts";
 import { MemoryMap } from "./memory_map.ts";
@@ -151,11 +150,8 @@ export class Engine implements Disposable {
    */
   tlbi(operation: TlbiOperation, request: EngineTlbiRequest = {}): void {
     const { context } = this;
-    const { op, level } = prepareTlbi(context, operation, request, "vmid");
-    if (request.vmid === undefined && operation !== "ALLE1") {
-      throw new Stage2Error("BAD_OPTION", `${operation} needs a vmid`);
-    }
-    context.core.engine_tlbi(op, integerOption("vmid", request.vmid ?? 0, 0, 0xffff), level);
+    const { op, level, vmid } = prepareEngineTlbi(context, operation, request);
+    context.core.engine_tlbi(op, vmid, level);
   }
 
   /** Makes an empty stock of table pages for operations that may allocate. @throws Stage2Error `BAD_OPTION`, `EMFILE`. */

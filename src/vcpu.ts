@@ -81,20 +81,21 @@ export class Vcpu extends VcpuControl implements Disposable {
    * @throws Stage2Error `BAD_OPTION` for a count beyond the batch's capacity; `FOREIGN` for a batch of another engine or
    *   thread; `DISPOSED`
    */
-  translateMany(batch: Batch, access: number, count = batch.capacity): number {
+  translateMany(batch: Batch, access: number, count?: number): number {
     if (!(batch instanceof Batch) || batch.context !== this.#cpu.context) {
       throw new Stage2Error("FOREIGN", "the batch belongs to another engine");
     }
     const from = batch.pointer;
-    const number = integerOption("count", count, 0, batch.capacity);
-    const to = from + batch.capacity * 8;
+    const { capacity } = batch;
+    const number = count === undefined ? capacity : integerOption("count", count, 0, capacity);
+    const to = from + capacity * 8;
     const { pointer } = this.#cpu;
     return this.#core.vcpu_translate_many(pointer, from, to, number, checkedAccess(access)) >>> 0;
   }
 
   /**
-   * What a translation would give, with no effect at all: nothing is set in descriptors, taken into the TLB or from it, or
-   * counted. Memory answers, not the TLB.
+   * What a translation would give, with no effect at all: nothing is set in descriptors, taken into the TLB or from it,
+   * counted or logged. Memory answers, not the TLB.
    * @throws Stage2Error as {@link translate}
    */
   probe(va: VirtualAddress, access: number): Probe | Fault {
@@ -116,14 +117,14 @@ export class Vcpu extends VcpuControl implements Disposable {
   }
 
   /**
-   * Opens the bracket in which physical addresses of this vCPU may be used from JavaScript: until {@link poll} or
-   * {@link exit}, no DSB of another thread completes whose TLB invalidation concerns them. How many invalidations it applied.
+   * Opens the bracket in which physical addresses of this vCPU may be used from JavaScript: what {@link translate} gives is
+   * good until the next {@link poll} or {@link exit}. Applies what was invalidated before; how many invalidations.
    */
   enter(): number {
     return this.#core.vcpu_enter(this.#cpu.pointer) >>> 0;
   }
 
-  /** Inside the bracket: applies what was invalidated meanwhile. Addresses from before are not good any more. How many. */
+  /** Inside the bracket: applies what was invalidated meanwhile, how many. Addresses from before it are not good any more. */
   poll(): number {
     return this.#core.vcpu_poll(this.#cpu.pointer) >>> 0;
   }

@@ -7,7 +7,7 @@ import { ALIGNMENT, beginAccess, EXTERNAL, raise } from "./fault";
 import { lockGranule, unlockGranule } from "./granule";
 import * as monitor from "./monitor";
 import {
-  CAS_FAIL_CLEAN, derived, FETCH, has, OWN_STORE_CLEARS, READ, STAY_CLEAN, STRICT_MONITOR, STXR_FAIL_DIRTY, UNALIGNED, Vcpu, WRITE,
+  CAS_FAIL_CLEAN, derived, has, OWN_STORE_CLEARS, READ, STAY_CLEAN, STRICT_MONITOR, STXR_FAIL_DIRTY, UNALIGNED, Vcpu, WRITE,
 } from "./state";
 import { translate } from "./translate";
 
@@ -42,8 +42,7 @@ import { translate } from "./translate";
 export let physical: u64 = 0;
 
 /** Pointer to `size` bytes at `va` that lie in one page; 0: a fault was recorded. */
-// @ts-ignore: decorator
-@inline function pointerFor(v: Vcpu, va: u64, mode: u32): usize {
+function pointerFor(v: Vcpu, va: u64, mode: u32): usize {
   const pa = translate(v, va, mode);
   if (pa < 0) return 0;
   const found = <u64><i64>pa;
@@ -68,22 +67,19 @@ function modeFor(v: Vcpu, va: u64, size: u32, mode: u32, mustAlign: bool): u32 {
   return 0;
 }
 
-// @ts-ignore: decorator
-@inline function crosses(v: Vcpu, va: u64, size: u32): bool {
+function crosses(v: Vcpu, va: u64, size: u32): bool {
   const page = <u64>1 << derived(v).fragment;
   return (va & (page - 1)) + size > page;
 }
 
 /** `size` bytes (1, 2, 4, 8) at a pointer. Aligned ones are single-copy atomic. */
-// @ts-ignore: decorator
-@inline function loadAt(pointer: usize, size: u32): u64 {
+function loadAt(pointer: usize, size: u32): u64 {
   if (size == 4) return pointer & 3 ? load<u32>(pointer) : atomic.load<u32>(pointer);
   if (size == 8) return pointer & 7 ? load<u64>(pointer) : atomic.load<u64>(pointer);
   return size == 1 ? load<u8>(pointer) : load<u16>(pointer);
 }
 
-// @ts-ignore: decorator
-@inline function storeAt(pointer: usize, size: u32, value: u64): void {
+function storeAt(pointer: usize, size: u32, value: u64): void {
   if (size == 4) store<u32>(pointer, <u32>value);
   else if (size == 8) store<u64>(pointer, value);
   else if (size == 1) store<u8>(pointer, <u8>value);
@@ -128,8 +124,7 @@ export function write(v: Vcpu, va: u64, size: u32, access: u32, value: u64, uppe
 }
 
 /** First address of the second page. */
-// @ts-ignore: decorator
-@inline function border(v: Vcpu, va: u64): u64 { return ((va >> derived(v).fragment) + 1) << derived(v).fragment; }
+function border(v: Vcpu, va: u64): u64 { return ((va >> derived(v).fragment) + 1) << derived(v).fragment; }
 
 function readPieces(v: Vcpu, va: u64, size: u32, mode: u32): bool {
   const second = border(v, va);
@@ -175,8 +170,7 @@ function combined(op: u32, old: u64, operand: u64): u64 {
   return op == OP_SET ? old | operand : operand;
 }
 
-// @ts-ignore: decorator
-@inline function exchange(pointer: usize, size: u32, old: u64, next: u64): u64 {
+function exchange(pointer: usize, size: u32, old: u64, next: u64): u64 {
   if (size == 8) return atomic.cmpxchg<u64>(pointer, old, next);
   if (size == 4) return atomic.cmpxchg<u32>(pointer, <u32>old, <u32>next);
   if (size == 2) return atomic.cmpxchg<u16>(pointer, <u16>old, <u16>next);

@@ -5,10 +5,7 @@ import { configure, DC } from "./configure";
 import { F_S1PTW } from "./fault";
 import * as first from "./stage1";
 import * as second from "./stage2";
-import {
-  AT_EL1, derived, FETCH, IS_AT, IS_PROBE, READ, setProbeIpa, STAGE1_ONLY, UNPRIVILEGED, Vcpu, WRITE,
-} from "./state";
-import { OFF } from "./tlb";
+import { AT_EL1, derived, IS_AT, IS_PROBE, READ, setProbeIpa, STAGE1_ONLY, Vcpu, WRITE } from "./state";
 import * as both from "./translate";
 
 // Operations.

@@ -5,7 +5,8 @@ import { HD } from "./regime";
 import * as second from "./stage2";
 import { DBM, isDevice, needOf, walkStage2 } from "./stage2";
 import {
-  count, derived, IS_AT, IS_PROBE, KEEP_ON_FAULT, has, READ, SPECULATIVE_WALK, stage2Of, STAGE2_TLB_HITS, TABLE_WALK, UNALIGNED, Vcpu, WRITE,
+  count, derived, IS_AT, IS_PROBE, KEEP_ON_FAULT, has, READ, SPECULATIVE_WALK, stage2Of, STAGE2_TLB_HITS, TABLE_WALK,
+  UNALIGNED, Vcpu, WRITE,
 } from "./state";
 import * as tlb from "./tlb";
 import { S2AP_W } from "../descriptor";

@@ -1,9 +1,10 @@
 /** From registers to what walks need; done after every change of a register or setting. */
 import { pointerTo } from "../memory";
 import * as fault from "./fault";
-import { configureEl1, configureEl2, configureStage2, DS, HAFT, Regime } from "./regime";
+import { configureEl1, configureEl2, configureStage2, DS, HAFT } from "./regime";
 import {
-  BASE_KEPT, CHECKER, CONTIGUOUS_CONFLICT, Derived, derived, el2Of, generationOf, has, highHalfOf, lowHalfOf, NAMES, stage2Of, Vcpu, WALKS,
+  BASE_KEPT, CHECKER, CONTIGUOUS_CONFLICT, Derived, derived, el2Of, generationOf, has, highHalfOf, lowHalfOf, NAMES,
+  stage2Of, Vcpu,
 } from "./state";
 import { ENTRY_BYTES, generationIn } from "./tlb";
 

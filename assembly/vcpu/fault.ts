@@ -1,5 +1,8 @@
 /** Faults: what a walk ends with, and how ESR, FAR and HPFAR tell of it (Arm ARM D24.2 ESR_EL2, HPFAR_EL2; D8.15). */
-import { AT_EL1, count, derived, FAULTS, FETCH, has, HPFAR_POISON, IS_AT, IS_PROBE, SPECULATIVE_WALK, TABLE_WALK, Vcpu, WNR_WALK, WRITE } from "./state";
+import {
+  AT_EL1, count, derived, FAULTS, FETCH, has, HPFAR_POISON, IS_AT, IS_PROBE, SPECULATIVE_WALK, TABLE_WALK, Vcpu,
+  WNR_WALK, WRITE,
+} from "./state";
 
 // Types: the status code of level 0, as codes of levels 0 to 3 follow each other.
 // @ts-ignore: decorator

@@ -1,9 +1,9 @@
 /** The ABI of vCPUs and of the physical memory map. VAs cross as signed f64, or raw in the argument block. */
-import { LEVEL_UNKNOWN, TLBI } from "../events";
+import { TLBI } from "../events";
 import * as events from "../events";
-import { argument, setResult } from "../layout";
-import { addSegment, pointerTo, removeSegment } from "../memory";
-import { ALL_THREADS, announce, ASIDE1, head, IPAS2E1, thisThread } from "../tlbi";
+import { argument, setResult, thisThread } from "../layout";
+import { addSegment, describeSegment, pointerTo, removeSegment } from "../memory";
+import { ALL_THREADS, announce, head } from "../tlbi";
 import { signedWord, word } from "../number";
 import * as access from "./access";
 import { addressTranslate, probe } from "./at";
@@ -25,6 +25,7 @@ import { translate, translateMany } from "./translate";
 
 export function map_add(pa: f64, pointer: usize, bytes: f64): i32 { return addSegment(word(pa), pointer, word(bytes)); }
 export function map_remove(pa: f64): i32 { return removeSegment(word(pa)); }
+export function map_segment(index: u32): bool { return describeSegment(index); }
 export function map_pointer(pa: f64): usize { return pointerTo(word(pa)); }
 
 // ---- vCPUs -------------------------------------------------------------------------------------------------------

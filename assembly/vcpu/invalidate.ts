@@ -3,10 +3,10 @@
  * stays: combined entries survive one by IPA, entries of another level survive a level hint.
  */
 import { LEVEL_UNKNOWN } from "../events";
-import { TLBI_RECORDS } from "../layout";
+import { thisThread, TLBI_RECORDS } from "../layout";
 import {
-  addressOf, ALLE1, ALL_THREADS, ASIDE1, asidOf, head, IPAS2E1, IPAS2LE1, isComplete, levelOf, opOf, pagesOf, recordAt, RIPAS2E1,
-  RIPAS2LE1, RVAAE1, RVAALE1, RVALE1, thisThread, threadOf, VAAE1, VAALE1, VALE1, VMALLE1, VMALLS12E1, vmidOf,
+  addressOf, ALLE1, ALL_THREADS, ASIDE1, asidOf, head, IPAS2E1, isComplete, levelOf, opOf, pagesOf, recordAt, RIPAS2E1,
+  RIPAS2LE1, RVAAE1, RVAALE1, RVALE1, threadOf, VAAE1, VAALE1, VALE1, VMALLE1, VMALLS12E1, vmidOf,
 } from "../tlbi";
 import { retag } from "./configure";
 import { advanceGeneration, count, derived, Derived, highHalfOf, lowHalfOf, stage2Of, TLBI_APPLIED, Vcpu } from "./state";

@@ -13,8 +13,9 @@ import { DS, E0PD, HA, HD, HIGH, HPD, ONE_PRIVILEGE, Regime, TBI, WXN } from "./
 import * as second from "./stage2";
 import { changes, CONTIGUOUS, DBM, needOf } from "./stage2";
 import {
-  add, AF_ON_PERMISSION, CHECKER, CONTIGUOUS_CONFLICT, count, derived, el2Of, FETCH, has, highHalfOf, IS_AT, IS_PROBE, lowHalfOf,
-  NO_ATOMIC_UPDATE, READ, READS_STAGE1, RESTARTS, SPECULATIVE_WALK, STAY_CLEAN, TABLE_WALK, UNALIGNED, UNPRIVILEGED, Vcpu, WALKS, WRITE,
+  add, AF_ON_PERMISSION, CHECKER, CONTIGUOUS_CONFLICT, count, derived, el2Of, FETCH, has, highHalfOf, IS_AT, IS_PROBE,
+  lowHalfOf, NO_ATOMIC_UPDATE, READ, READS_STAGE1, RESTARTS, SPECULATIVE_WALK, STAY_CLEAN, TABLE_WALK, UNALIGNED,
+  UNPRIVILEGED, Vcpu, WALKS, WRITE,
 } from "./state";
 import { logRead } from "./trace";
 import { update } from "./update";

@@ -12,8 +12,9 @@ import { raise } from "./fault";
 import { advance, record } from "./hdbss";
 import { FWB, HA, HAFT, HD, HDBSS, Regime, TELLS_DIRTY, XNX } from "./regime";
 import {
-  add, AF_ON_PERMISSION, AT_UPDATES, CHECKER, CONTIGUOUS_CONFLICT, count, derived, EXEC_NEEDS_R, FETCH, has, IS_AT, IS_PROBE,
-  MEMATTR_BITS, NO_ATOMIC_UPDATE, READ, READS_STAGE2, RESTARTS, SPECULATIVE_WALK, stage2Of, STAY_CLEAN, TABLE_WALK, UNALIGNED, UNPRIVILEGED, Vcpu, WALKS, WRITE,
+  add, AF_ON_PERMISSION, AT_UPDATES, CHECKER, CONTIGUOUS_CONFLICT, count, derived, EXEC_NEEDS_R, FETCH, has, IS_AT,
+  IS_PROBE, MEMATTR_BITS, NO_ATOMIC_UPDATE, READ, READS_STAGE2, RESTARTS, SPECULATIVE_WALK, stage2Of, STAY_CLEAN,
+  TABLE_WALK, UNALIGNED, UNPRIVILEGED, Vcpu, WALKS, WRITE,
 } from "./state";
 import { update } from "./update";
 import { logRead } from "./trace";
@@ -197,7 +198,6 @@ function checkLeaf(v: Vcpu, r: Regime, slot: usize, ipa: u64, mode: u32): i32 {
 @inline const PTW: u64 = 1 << 2;
 
 /** Whether this access may change descriptors. */
-// @ts-ignore: decorator
-@inline export function changes(v: Vcpu, mode: u32): bool {
+export function changes(v: Vcpu, mode: u32): bool {
   return !(mode & IS_PROBE) && (!(mode & IS_AT) || has(v, AT_UPDATES));
 }

@@ -10,7 +10,7 @@
  * A context holds a generation (of its VMID, modulo 16), so dropping all entries of a VMID is one increment.
  */
 import { TLB_CONFLICT, TLB_FILL } from "../events";
-import { add, count, derived, Derived, generationOf, TLB_CONFLICTS, Vcpu } from "./state";
+import { count, derived, Derived, generationOf, TLB_CONFLICTS, Vcpu } from "./state";
 import { logTlb } from "./trace";
 
 // @ts-ignore: decorator

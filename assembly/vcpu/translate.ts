@@ -6,13 +6,12 @@ import { applyInvalidations } from "./invalidate";
 import * as fault from "./fault";
 import { beginAccess, raise } from "./fault";
 import { BLOCK_ADDRESSES, maskOf, NOT_QUICK, quick, quickBlock, wantOf } from "./quick";
-import { ONE_PRIVILEGE } from "./regime";
 import * as second from "./stage2";
 import { needOf } from "./stage2";
 import * as first from "./stage1";
 import { regimeFor, untagged, walkStage1 } from "./stage1";
 import {
-  add, count, Derived, derived, el2Of, FETCH, has, IS_AT, IS_PROBE, KEEP_ON_FAULT, lowHalfOf, QUICK, READ, SPECULATIVE, SPECULATIVE_WALK,
+  add, count, Derived, derived, FETCH, has, IS_AT, IS_PROBE, KEEP_ON_FAULT, QUICK, READ, SPECULATIVE, SPECULATIVE_WALK,
   STAGE1_ONLY, TLB_HITS, TLB_MISSES, TLB_STALE, SPURIOUS_FAULTS, UNALIGNED, Vcpu, WRITE, CHECKER,
 } from "./state";
 import * as tlb from "./tlb";

@@ -5,6 +5,14 @@ import { lookUp, lookUpScattered } from "./lookup.mjs";
 import { mapBlocks, mapEach, mapEachShuffled, mapRange } from "./map.mjs";
 import { relaxPermissions, writeProtect } from "./protect.mjs";
 import { splitBlocks } from "./split.mjs";
+import {
+  accessFlagStorm,
+  translateBatches,
+  translateBatchesScattered,
+  translateChain,
+  translateHot,
+} from "./translate.mjs";
+import { translateTwoStages, translateTwoStagesHot } from "./two_stage.mjs";
 import { unmapEach, unmapRange } from "./unmap.mjs";
 
 /** A CPU whose maintenance can be deferred: no cleaning of caches, one range invalidation at the end. */
@@ -13,7 +21,7 @@ const DEFERRED = { fwb: true, tlbiRange: true };
 /**
  * The workloads by their fixed names. 1 GiB that starts at 4 GiB, and 262,144 pages spread over 16 GiB.
  *
- * @param {import("stage2").Engine} engine
+ * @param {import("stage2").Engine} engine with GUEST_RAM
  * @returns {import("../measure.mjs").Workload[]}
  */
 export function allWorkloads(engine) {
@@ -37,6 +45,13 @@ export function allWorkloads(engine) {
     unmapRange("W10a", dense),
     unmapEach("W10b", dense),
     unmapRange("W10c", dense, DEFERRED),
+    translateBatches("W11a", dense),
+    translateBatchesScattered("W11b", scattered),
+    translateChain("W11c", dense),
+    translateHot("W12", dense),
+    translateTwoStages("two-stage-cold", dense),
+    translateTwoStagesHot("two-stage-hot", dense),
+    accessFlagStorm("af-storm", dense),
   ];
 }
 
@@ -60,6 +75,7 @@ export function workloadsOf(engine, size, label) {
     ageRange(`age young ${label}`, bed, 1),
     ageRange(`age old ${label}`, bed, 0),
     lookUp(`lookup ${label}`, bed),
+    translateBatches(`translate ${label}`, bed),
     unmapRange(`unmap ${label}`, bed),
   ];
 }

@@ -42,7 +42,7 @@ const FEATURES = {
 } as const;
 
 /** What that CPU does where the architecture leaves it free; the rest is our default. */
-const CHOICES = { atUpdates: true, reservedMemAttr: "device", registers: FEATURES } as const;
+const CHOICES = { atUpdates: true, reservedMemAttr: "bits", registers: FEATURES } as const;
 
 const EL1_REGISTERS: Readonly<Record<RegisterName, keyof Registers>> = {
   ...{ hcr: "hcrEl2", vtcr: "vtcrEl2", vttbr: "vttbrEl2" },

@@ -8,6 +8,7 @@
  * Banks of a machine with two gigabytes of RAM may be large, but only pages that are written take host memory.
  */
 import { Engine, type Mode } from "../engine.ts";
+import { Stage2Error } from "../errors.ts";
 import { inputError } from "../_input.ts";
 import type { Page, TableImage } from "./format.ts";
 
@@ -50,11 +51,7 @@ export async function engineWith(image: TableImage, mode: Mode): Promise<Engine>
   const banks = banksOf(image.pages);
   const bytes = banks.reduce((sum, { size }) => sum + size, REGION.offset + REGION.size);
   if (bytes > MOST_BYTES) throw inputError(image.name, "its pages lie too far apart to be walked");
-  const units = Math.ceil(bytes / WASM_PAGE);
-  const memory = new WebAssembly.Memory({
-    ...{ initial: units, maximum: units },
-    shared: mode === "threads",
-  });
+  const memory = memoryOf(Math.ceil(bytes / WASM_PAGE), mode);
   const end = Math.max(...banks.map(({ pa, size }) => pa + size));
   const tablePhysicalBase = Math.ceil(end / MEBIBYTE) * MEBIBYTE;
   const engine = await Engine.create({ memory, region: REGION, tablePhysicalBase });
@@ -66,4 +63,13 @@ export async function engineWith(image: TableImage, mode: Mode): Promise<Engine>
   for (const { pa, size, offset } of image.pages)
     engine.memoryMap.bytes(pa, size).set(image.bytes.subarray(offset, offset + size));
   return engine;
+}
+
+function memoryOf(units: number, mode: Mode): WebAssembly.Memory {
+  try {
+    return new WebAssembly.Memory({ initial: units, maximum: units, shared: mode === "threads" });
+  } catch (cause) {
+    const bytes = units * WASM_PAGE;
+    throw new Stage2Error("ENOMEM", `the host gives no memory: ${String(cause)}`, { bytes });
+  }
 }

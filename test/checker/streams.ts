@@ -55,10 +55,14 @@ export function record(
 }
 
 /** Random operations, with the ring emptied after each. */
-export function recordings(engine: Engine, granule: Granule): fc.Arbitrary<Recording> {
+export function recordings(
+  engine: Engine,
+  granule: Granule,
+  fwbs: readonly boolean[] = [false, true],
+): fc.Arbitrary<Recording> {
   const { page, block } = SIZES[granule];
   return fc
-    .tuple(commands({ page, block }), fc.boolean(), fc.boolean())
+    .tuple(commands({ page, block }), fc.constantFrom(...fwbs), fc.boolean())
     .map(([steps, fwb, range]) =>
       record(engine, { granule, fwb, tlbiRange: range }, (table, drain) => {
         const model = new PlainStage2(page, block);

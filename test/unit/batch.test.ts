@@ -71,15 +71,23 @@ describe.each(MODES)("a batch (%s)", (mode) => {
     }
   });
 
-  it("takes what is no address as the nearest one, and stays inside", () => {
+  it("takes what is no address for some address, and stays inside", () => {
     const s2 = here.keep(here.engine.stage2());
     s2.map({ ipa: 0, size: PAGE, pa: 0x8000_0000, prot: Prot.R });
-    const vcpu = here.keep(here.engine.vcpu(s2));
-    const batch = here.keep(here.engine.batch(6));
-    batch.addresses.set([NaN, 5.9, -0.5, Infinity, -Infinity, 1e300]);
-    expect(vcpu.translateMany(batch, Access.Read)).toBe(3);
-    expect([...batch.results.subarray(0, 3)]).toEqual([0x8000_0000, 0x8000_0005, 0x8000_0000]);
-    expect(batch.results.subarray(3).every((result) => result < 0)).toBe(true);
+    for (const tlb of [{}, { tlb: false }] as const) {
+      const vcpu = here.keep(here.engine.vcpu(s2, tlb));
+      const batch = here.keep(here.engine.batch(256)); // a page to the last byte
+      const beside = here.keep(here.engine.batch(256));
+      const strange = [NaN, 5.9, -0.5, Infinity, -Infinity, 1e300, 2 ** 64, -(2 ** 63), 2 ** 53];
+      batch.addresses.forEach((_, i) => (batch.addresses[i] = strange[i % strange.length]!));
+      const failed = vcpu.translateMany(batch, Access.Read);
+      const bad = [...batch.results].filter((pa) => pa < 0);
+      expect(failed).toBe(bad.length);
+      for (const pa of batch.results) {
+        expect(pa < 0 || (pa >= 0x8000_0000 && pa < 0x8000_0000 + PAGE), String(pa)).toBe(true);
+      }
+      expect([...beside.addresses, ...beside.results].every((number) => number === 0)).toBe(true);
+    }
   });
 
   it("survives that the memory grows", () => {
@@ -122,7 +130,13 @@ describe.each(MODES)("a batch (%s)", (mode) => {
     const other = await Engine.create({ ...SMALL, mode });
     const foreign = other.batch(8);
     expect(call(foreign)).toBe("FOREIGN");
-    for (const none of [{}, { addresses: [], results: [], capacity: 8 }, new Float64Array(8)]) {
+    for (const none of [
+      {},
+      undefined,
+      null,
+      { addresses: [], results: [], capacity: 8 },
+      new Float64Array(8),
+    ]) {
       expect(call(none)).toBe("FOREIGN");
     }
     expect(foreign.results.every((result) => result === 0)).toBe(true);

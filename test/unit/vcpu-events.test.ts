@@ -123,7 +123,7 @@ describe.each(MODES)("a vCPU's events (%s)", (mode) => {
     s2.testClearYoung({ ipa: 0x4000_0000, size: 0x1000 });
     const updates = log(["updates"], walk);
     expect(updates).toMatchObject([{ kind: "hwUpdate", level: 3, accessFlag: true, dirty: false }]);
-    const [{ pte }] = updates as [{ pte: bigint }];
+    const [{ pte }] = updates as unknown as [{ pte: bigint }];
     expect(s2.getLeaf(0x4000_0000).pte).toBe(pte);
     const fills = log(["tlb"], walk);
     expect(fills).toContainEqual(

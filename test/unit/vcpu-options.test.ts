@@ -26,7 +26,7 @@ describe("options", () => {
     [{ s1ptwWrite: "access" }, { s1ptwWrite: "walk" }, KNOB.WNR_WALK],
     [{ hpfarOnPermission: "correct" }, { hpfarOnPermission: "poison" }, KNOB.HPFAR_POISON],
     [{ execNeedsRead: false }, { execNeedsRead: true }, KNOB.EXEC_NEEDS_R],
-    [{ reservedMemAttr: "nc" }, { reservedMemAttr: "device" }, KNOB.MEMATTR_DEVICE],
+    [{ reservedMemAttr: "nc" }, { reservedMemAttr: "bits" }, KNOB.MEMATTR_BITS],
     [{ afOnPermissionFault: false }, { afOnPermissionFault: true }, KNOB.AF_ON_PERMISSION],
     [{ failedCasDirty: true }, { failedCasDirty: false }, KNOB.CAS_FAIL_CLEAN],
     [{ failedStxrDirty: false }, { failedStxrDirty: true }, KNOB.STXR_FAIL_DIRTY],
