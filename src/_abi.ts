@@ -211,6 +211,8 @@ export interface Core {
   /** `sets` a power of two up to 4096 and `ways` 1, 2, 4 or 8, or both 0: no TLB. Pointer, -EINVAL, -ENOMEM, -EMFILE. */
   vcpu_create(sets: number, ways: number): number;
   vcpu_destroy(v: number): void;
+  /** Number that its events carry, from 1. */
+  vcpu_number(v: number): number;
   /** Tells the vCPU from others that had its place; 0 if none is there. */
   vcpu_generation(v: number): number;
   /** Takes over registers and settings that were written to the state page. Must follow every such write. */

@@ -57,7 +57,10 @@ export function configure(v: Vcpu): void {
   d.attentive = has(v, CHECKER) || v.speculate != 0;
   d.direct = d.hasTlb && !d.attentive && !d.el2;
   d.needFactor = d.el0 ? 8 : 1;
-  if (!d.random) d.random = v.seed | 1;
+  if (d.seed != v.seed || !d.random) {
+    d.seed = v.seed;
+    d.random = v.seed * 0x9e37_79b9 | 1; // neighbouring seeds go far apart
+  }
   d.page2 = stage2Of(v).pageShift;
   let fragment = d.stage2On ? d.page2 : 16;
   if (d.stage1On) fragment = min(fragment, min(lowHalfOf(v).pageShift, highHalfOf(v).pageShift));

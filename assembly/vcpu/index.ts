@@ -33,6 +33,7 @@ export function map_pointer(pa: f64): usize { return pointerTo(word(pa)); }
 export function vcpu_create(sets: u32, ways: u32): i32 { return create(sets, ways); }
 export function vcpu_destroy(v: usize): void { destroy(vcpu(v)); }
 export function vcpu_generation(v: usize): u32 { return generationAt(v); }
+export function vcpu_number(v: usize): u32 { return derived(vcpu(v)).number; }
 export function vcpu_configure(v: usize): void { configure(vcpu(v)); }
 export function vcpu_clear_exclusive(v: usize): void { monitor.open(vcpu(v)); }
 export function vcpu_hacdbs(v: usize): u32 { return clean(vcpu(v)); }

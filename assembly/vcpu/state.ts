@@ -180,7 +180,9 @@ export class Derived {
   /** Object slot of this vCPU, and its number. */
   slot: usize;
   number: u32;
+  /** Generator behind speculation and failures for no reason, and the seed that it was started from. */
   random: u32;
+  seed: u32;
   // the local exclusive monitor
   monitor: usize;
   monitorBytes: u32;

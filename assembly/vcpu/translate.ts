@@ -47,7 +47,7 @@ export let pa: u64 = 0;
 
 function beyondTlb(v: Vcpu, va: u64, mode: u32): f64 {
   const d = derived(v);
-  if (d.quick) {
+  if (d.quick && !v.events) {
     const direct = quick(v, d, va, mode);
     if (direct != NOT_QUICK) return <f64><i64>direct;
   }
@@ -192,7 +192,7 @@ function speculate(v: Vcpu, d: Derived, va: u64, mode: u32): void {
 /** `count` addresses at `from` to addresses or negative codes at `to`. How many failed. */
 export function translateMany(v: Vcpu, from: usize, to: usize, addresses: u32, mode: u32): u32 {
   const d = derived(v);
-  if (!d.quick) return translateEach(v, from, to, addresses, mode, false);
+  if (!d.quick || v.events) return translateEach(v, from, to, addresses, mode, false);
   const mask = maskOf(mode);
   const want = wantOf(mode);
   let failed: u32 = 0;

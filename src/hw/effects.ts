@@ -3,7 +3,7 @@
  * the answer of the CPU model; for the other answer it follows from the instruction and from what is in memory.
  */
 import type { Answer, Kind, Vector, Word } from "./format.ts";
-import { initialWord } from "./memory.ts";
+import { ZERO, initialWord } from "./memory.ts";
 
 const WORD_BYTES = 8;
 const BYTE = 0xffn;
@@ -28,7 +28,9 @@ export function loadedValue(vector: Vector, answer: Answer): bigint | undefined 
 /** The words that the access stores with this answer. */
 export function storedWords(vector: Vector, answer: Answer): readonly Word[] {
   if (!answer.ok) return [];
-  if (answer === vector.expected) return vector.dataAfter;
+  // Recorded were the words of the pattern alone.
+  const inPattern = answer.pa !== undefined && answer.pa < ZERO;
+  if (answer === vector.expected && inPattern) return vector.dataAfter;
   const place = placeOf(vector, answer);
   const value = place && storedValue(vector, place);
   return place === undefined || value === undefined ? [] : [{ pa: place.pa, value }];

@@ -11,7 +11,7 @@ import type { Word } from "./format.ts";
 /** Both banks: they adjoin. */
 export const RAM = { pa: 0x5000_0000, size: 0x2000_0000 } as const;
 /** Where the pattern ends and zeros begin. */
-const ZERO = 0x6000_0000;
+export const ZERO = 0x6000_0000;
 
 const WORD_BYTES = 8;
 const PAGE_BYTES = 4096;

@@ -34,7 +34,8 @@ export function banksOf(pages: readonly Page[]): Bank[] {
     const before = sorted[i] as Page;
     return { at: page.pa, size: page.pa - before.pa - before.size };
   });
-  const cuts = gaps.sort((a, b) => b.size - a.size).slice(0, MOST_BANKS - 1);
+  const wide = gaps.filter(({ size }) => size > 0).sort((a, b) => b.size - a.size);
+  const cuts = wide.slice(0, MOST_BANKS - 1);
   const starts = [sorted[0]?.pa ?? 0, ...cuts.map(({ at }) => at)].sort((a, b) => a - b);
   return starts.map((pa, i) => {
     const last = sorted.findLast((page) => page.pa < (starts[i + 1] ?? Infinity));

@@ -175,7 +175,7 @@ describe("what is wrong in the events", () => {
     fc.assert(
       fc.property(recordings(engine, "4K", [false]), fc.nat(), (recording, seed) => {
         expect(judge(trace(whole(recording)))).toBeUndefined();
-        const wrong = mutants(recording.events);
+        const wrong = mutants(recording);
         for (let i = 0; i < Math.min(2, wrong.length); i++) {
           const { name, events } = wrong[(seed + i * 7919) % wrong.length]!;
           planted++;

@@ -59,7 +59,7 @@ describe("a session with one thing wrong", () => {
       const engine = await Engine.create(ENGINE);
       const { page, block } = SIZES["4K"];
       const recording = record(engine, options, (table) => session(table, page, block));
-      const wrong = mutants(recording.events).filter((_, i) => i < 40 || i % 37 === 0);
+      const wrong = mutants(recording).filter((_, i) => i < 40 || i % 37 === 0);
       expect(wrong.length).toBeGreaterThan(10);
       const missed = wrong.filter(({ events }) => judge(recording, events()).length === 0);
       expect(missed.map(({ name }) => name)).toEqual([]);
@@ -102,7 +102,7 @@ describe("random operations", () => {
       fc.assert(
         fc.property(recordings(engine, granule), fc.nat(), (recording, seed) => {
           expect(judge(recording, recording.events)).toEqual([]);
-          const wrong = mutants(recording.events);
+          const wrong = mutants(recording);
           for (let i = 0; i < Math.min(4, wrong.length); i++) {
             const { name, events } = wrong[(seed + i * 7919) % wrong.length]!;
             planted++;

@@ -25,6 +25,8 @@ const ADDRESS = 0x0000_ffff_ffff_f000n;
 export interface Recording {
   readonly events: readonly Event[];
   readonly end: readonly Event[];
+  /** Page size. */
+  readonly page: number;
   /** A checker that was told of the table, and of nothing else. */
   readonly fresh: () => Checker;
 }
@@ -51,7 +53,7 @@ export function record(
     checker.watch({ root, rootBytes, granule });
     return checker;
   };
-  return { events, end, fresh };
+  return { events, end, page: SIZES[granule].page, fresh };
 }
 
 /** Random operations, with the ring emptied after each. */
@@ -134,17 +136,17 @@ function nextStore(events: readonly Event[], broken: number, slot: number): numb
 }
 
 /** Every mutant of a stream: each is a violation. */
-export function mutants(events: readonly Event[]): Mutant[] {
+export function mutants({ events, page }: Pick<Recording, "events" | "page">): Mutant[] {
   return [
-    ...replacements(events).flatMap((each) => breakMutants(events, each)),
+    ...replacements(events).flatMap((each) => breakMutants(events, each, page)),
     ...freeMutants(events),
   ];
 }
 
-function breakMutants(events: readonly Event[], replacement: Replacement): Mutant[] {
+function breakMutants(events: readonly Event[], replacement: Replacement, page: number): Mutant[] {
   const { broken, flushed, made, old, next } = replacement;
   const list = [{ name: `no invalidation (${flushed})`, events: () => omit(events, flushed) }];
-  if (made === undefined) return isFlushedLater(events, replacement) ? [] : list;
+  if (made === undefined) return isFlushedLater(events, replacement, page) ? [] : list;
   list.push({ name: `make first (${made})`, events: () => move(events, flushed, made) });
   list.push({
     name: `invalidation first (${flushed})`,
@@ -157,13 +159,19 @@ function breakMutants(events: readonly Event[], replacement: Replacement): Mutan
 }
 
 /** Whether a later flush happens to cover the entry, as that of the emptied table covers a page of it. */
-function isFlushedLater(events: readonly Event[], { broken, flushed }: Replacement): boolean {
+function isFlushedLater(
+  events: readonly Event[],
+  { broken, flushed }: Replacement,
+  page: number,
+): boolean {
   const { ipa, level } = events[broken] as Write;
+  const end = ipa + page * (page / 8) ** (3 - (level as number));
   return events.slice(flushed + 1).some((event) => {
     if (event.kind === "tlbiVmid") return true;
     if (event.kind === "tlbiRange") return true;
     if (event.kind !== "tlbiIpa") return false;
-    return event.ipa === ipa && (event.level === undefined || event.level === level);
+    const isHit = event.ipa >= ipa && event.ipa < end;
+    return isHit && (event.level === undefined || event.level === level);
   });
 }
 

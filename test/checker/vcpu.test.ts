@@ -127,7 +127,7 @@ describe("planted", () => {
       table.map({ ipa: 0, size: PAGE, pa: A, prot: Prot.RW });
       vcpus[0]!.translate(8, Access.Read);
       table.unmap({ ipa: 0, size: PAGE });
-      table.mkyoung(0); // ends with a barrier
+      table.map({ ipa: 2 ** 33, size: PAGE, pa: A, prot: Prot.R }); // ends with a barrier
       const events = [...engine.events.drain()];
       const forgetful = events.filter(({ kind }) => !kind.startsWith("tlbi"));
       const [fill] = events.filter((event) => event.kind === "tlbFill");

@@ -32,8 +32,7 @@ it("agrees with everything recorded: operations and hardware walks", { timeout: 
   );
   expect(sum(choices.map(Number))).toBe(712);
   expect(run.status).toBe(0);
-  expect([steps.length, vectors.length]).toEqual(
-    [191, 6].map((least) => expect.toSatisfy((n: number) => n >= least)),
-  );
+  expect(steps.length).toBeGreaterThan(190);
+  expect(vectors.length).toBe(6);
   expect(sum(vectors)).toBe(15_129);
 });

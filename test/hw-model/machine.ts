@@ -20,10 +20,13 @@ export interface Setup extends VcpuOptions {
 /** Words that changed, by physical address, as hex. */
 export type Changes = Record<string, string>;
 
+const BANKS = [RAM, DATA];
+
 export class Machine {
   #engine: Engine | undefined;
-  #shadow = new Map<number, bigint>();
-  readonly #vcpus: { dispose(): void }[] = [];
+  /** What the banks hold as far as software knows. */
+  readonly #known = BANKS.map(({ size }) => new Uint8Array(size));
+  readonly #kept: { dispose(): void }[] = [];
 
   get engine(): Engine {
     if (this.#engine === undefined) throw new Error("no test is running");
@@ -31,15 +34,19 @@ export class Machine {
   }
 
   async open(mode: Mode): Promise<void> {
-    const guestRam = [RAM, DATA];
-    this.#engine = await Engine.create({ mode, guestRam, maxTablePages: 2048, maxThreads: 2 });
+    this.#engine = await Engine.create({
+      mode,
+      guestRam: BANKS,
+      maxTablePages: 2048,
+      maxThreads: 2,
+    });
   }
 
   close(): void {
     this.engine.dispose();
   }
 
-  /** A vCPU with these registers (Arm's names); every other one 0, ID registers those of a large CPU. */
+  /** A vCPU without a TLB; registers by Arm's names, every other one 0, ID registers those of a large CPU. */
   vcpu({ el = 1, pan = false, ...options }: Setup): Vcpu {
     const vcpu = this.keep(this.engine.vcpu(undefined, { tlb: false, ...options }));
     vcpu.el = el;
@@ -48,7 +55,7 @@ export class Machine {
   }
 
   keep<T extends { dispose(): void }>(object: T): T {
-    this.#vcpus.push(object);
+    this.#kept.push(object);
     return object;
   }
 
@@ -58,29 +65,28 @@ export class Machine {
   }
 
   set(pa: number, value: bigint): void {
-    this.#word(pa)[0] = value;
-    this.#shadow.set(pa, value);
+    for (const bytes of [this.engine.memoryMap.bytes(pa, 8), this.#knownAt(pa)]) {
+      view(bytes).setBigUint64(0, value, true);
+    }
   }
 
   get(pa: number): bigint {
-    return this.#word(pa)[0] as bigint;
+    return view(this.engine.memoryMap.bytes(pa, 8)).getBigUint64(0, true);
   }
 
-  /** What changed since the last call that software did not write. */
+  /** The words that changed since the last call and that software did not write. */
   changes(): Changes {
     const changed: Changes = {};
-    for (const bank of [RAM, DATA]) {
-      const { buffer, byteOffset } = this.engine.memoryMap.bytes(bank.pa, bank.size);
-      const words = new BigUint64Array(buffer, byteOffset, bank.size / 8);
-      const halves = new Uint32Array(buffer, byteOffset, bank.size / 4); // quick to look through
-      for (let i = 0; i < halves.length; i += 2) {
-        const pa = bank.pa + i * 4;
-        if ((halves[i] as number) === 0 && halves[i + 1] === 0 && !this.#shadow.has(pa)) continue;
-        const value = words[i / 2] as bigint;
-        if (value === (this.#shadow.get(pa) ?? 0n)) continue;
-        changed[hex(pa)] = hex(value);
-        this.#shadow.set(pa, value);
+    for (const [index, { pa, size }] of BANKS.entries()) {
+      const bytes = this.engine.memoryMap.bytes(pa, size);
+      const known = this.#known[index] as Uint8Array;
+      if (Buffer.compare(asBuffer(bytes), asBuffer(known)) === 0) continue;
+      const [now, before] = [view(bytes), view(known)];
+      for (let at = 0; at < size; at += 8) {
+        const value = now.getBigUint64(at, true);
+        if (value !== before.getBigUint64(at, true)) changed[hex(pa + at)] = hex(value);
       }
+      known.set(bytes);
     }
     return changed;
   }
@@ -88,18 +94,27 @@ export class Machine {
   /** Makes ready for the next test. */
   clean(): void {
     const changed = this.changes();
-    for (const bank of [RAM, DATA]) this.engine.memoryMap.bytes(bank.pa, bank.size).fill(0);
-    this.#shadow = new Map();
-    for (const vcpu of this.#vcpus.splice(0)) vcpu.dispose();
+    for (const { pa, size } of BANKS) this.engine.memoryMap.bytes(pa, size).fill(0);
+    for (const known of this.#known) known.fill(0);
+    for (const object of this.#kept.splice(0)) object.dispose();
     this.engine.events.clear();
     expect(changed, "words that changed and nobody asked for").toEqual({});
     expect(this.engine.memoryUsage().used, "table pages that outlived the test").toBe(0);
   }
 
-  #word(pa: number): BigUint64Array {
-    const { buffer, byteOffset } = this.engine.memoryMap.bytes(pa, 8);
-    return new BigUint64Array(buffer, byteOffset, 1);
+  #knownAt(pa: number): Uint8Array {
+    const index = pa < DATA.pa ? 0 : 1;
+    const at = pa - (BANKS[index] as typeof RAM).pa;
+    return (this.#known[index] as Uint8Array).subarray(at, at + 8);
   }
+}
+
+function view({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
+  return new DataView(buffer, byteOffset, byteLength);
+}
+
+function asBuffer({ buffer, byteOffset, byteLength }: Uint8Array): Buffer {
+  return Buffer.from(buffer as ArrayBuffer, byteOffset, byteLength);
 }
 
 /** A machine for the suite, cleaned after every test. */

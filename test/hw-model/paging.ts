@@ -156,5 +156,7 @@ export function tcrEl2For(shape: Shape, outputBits: number): bigint {
   const { granule, bits, wide = false } = shape;
   const ps = (SIZE_CODE[outputBits] as bigint) << 16n;
   const ds = wide && granule !== "64K" ? 1n << 32n : 0n;
-  return BigInt(64 - bits) | (3n << 12n) | (TG0[granule] << 14n) | ps | ds | (1n << 31n) | (1n << 23n);
+  return (
+    BigInt(64 - bits) | (3n << 12n) | (TG0[granule] << 14n) | ps | ds | (1n << 31n) | (1n << 23n)
+  );
 }

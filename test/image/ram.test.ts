@@ -1,7 +1,6 @@
 /** Dumped pages as memory that a vCPU walks, and the registers it walks them with. */
 import { describe, expect, it } from "vitest";
 import { Access } from "../../src/access.ts";
-import { Fault } from "../../src/fault.ts";
 import { atLevel, guestState, regimeState, stage2State } from "../../src/image/cpu.ts";
 import { checkExpectations, parseExpectations } from "../../src/image/expect.ts";
 import { type Page, type TableImage, parseImage, regimeNamed } from "../../src/image/format.ts";
@@ -103,14 +102,20 @@ describe("expectations of a guest with both stages on", () => {
   it.each<[string, number, (word: bigint) => bigint]>([
     ["a stage-1 table", 0x4c17_e000, (word) => word ^ (1n << 13n)],
     ["a stage-1 block", 0x4c17_9000, (word) => word ^ (1n << 21n)],
-    ["what a stage-1 block permits", 0x4c17_9000, (word) => word | (1n << 11n) | (0b11n << 6n)],
     ["a stage-2 leaf of a stage-1 table", 0x4bb9_3828, (word) => word & ~(1n << 6n)],
-  ])("fail on one changed descriptor: %s", async (what, pa, change) => {
+  ])("fail on one changed descriptor: %s", async (_what, pa, change) => {
     const changed = withWord(image, offsetOf(pa), change);
-    const { failed } = await checkExpectations(changed, regime, expected);
-    // Permissions of EL0 and nG do not matter to a read at EL1: nothing may differ.
-    if (what.startsWith("what")) expect(failed).toBe(0);
-    else expect(failed).toBeGreaterThan(0);
+    expect((await checkExpectations(changed, regime, expected)).failed).toBeGreaterThan(0);
+  });
+
+  it("do not depend on what reads at EL1 do not: nG, writes, access flags", async () => {
+    const block = offsetOf(0x4c17_9000);
+    const changed = withWord(
+      image,
+      block,
+      (word) => (word ^ (1n << 11n) ^ (1n << 7n)) & ~(1n << 10n),
+    );
+    expect(await checkExpectations(changed, regime, expected)).toMatchObject({ failed: 0 });
   });
 
   it.each<[string, string, bigint]>([
@@ -165,6 +170,5 @@ describe("a fault instead of an address", () => {
     const result = await checkExpectations(image, regimeNamed(image, "s2.cpu0"), expected);
     expect(result).toMatchObject({ passed: 0, failed: 1, failures: [{ found: null }] });
     expect(result.failures[0]!.fault).toMatch(/^translation fault, stage 2/);
-    expect(Fault.name).toBe("Fault");
   });
 });
