@@ -2,7 +2,7 @@
 import type { Core } from "./_abi.ts";
 import { Context } from "./_context.ts";
 import { type EngineOptions, checkedOptions } from "./_engine_options.ts";
-import { type Bank, addBanks, checkPlaces, endOfBanks } from "./_guest_ram.ts";
+import { addBanks, checkPlaces, endOfBanks } from "./_guest_ram.ts";
 import { join } from "./_join.ts";
 import { compileCore, loadCoreAsync } from "./_load.ts";
 import { type Place, type Shape, UNIT, adoptedPlace, measuringCore, ownPlace } from "./_region.ts";
@@ -12,7 +12,6 @@ import { check } from "./errors.ts";
 export interface Joined {
   readonly context: Context;
   readonly base: number;
-  readonly banks: readonly Bank[]; // PENDING
 }
 
 /** Makes an engine. Nothing of an embedder's memory was touched if it throws for its options. */
@@ -30,7 +29,7 @@ export async function createContext(options: EngineOptions): Promise<Joined> {
   initialise(core, place, { ...shape, units: place.units }, physical);
   join(core, place.base);
   addBanks(core, banks);
-  return { context: new Context(core, place.memory, module, newId()), base: place.base, banks };
+  return { context: new Context(core, place.memory, module, newId()), base: place.base };
 }
 
 function initialise(core: Core, place: Place, shape: Shape, physical: number): void {

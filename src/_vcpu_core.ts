@@ -8,8 +8,6 @@ import { Fault } from "./fault.ts";
 const STATE_BYTES = 512;
 const HALF = 2 ** 32;
 
-type PendingCore = Core & { vcpu_number?: (v: number) => number }; // PENDING
-
 export class VcpuCore {
   readonly context: Context;
   readonly core: Core;
@@ -23,7 +21,7 @@ export class VcpuCore {
   constructor(context: Context, pointer: number) {
     this.context = context;
     this.core = context.core;
-    this.number = (context.core as PendingCore).vcpu_number?.(pointer) ?? 0; // PENDING
+    this.number = context.core.vcpu_number(pointer);
     this.#pointer = pointer;
     this.#buffer = context.memory.buffer;
     this.#words = new Uint32Array(this.#buffer, pointer, STATE_BYTES / 4);

@@ -14,7 +14,7 @@ const GROUPS = ["walks", "updates", "tlb"] as const;
 export interface TlbShape {
   /** A power of two, 1 to 4,096. */
   sets: number;
-  /** 1 to 8. */
+  /** 1, 2, 4 or 8. */
   ways: number;
 }
 
@@ -166,7 +166,7 @@ function tlbShape(shape: TlbShape | false): { sets: number; ways: number } {
   if (shape === false) return { sets: 0, ways: 0 };
   knownOptions("tlb", shape, ["sets", "ways"]);
   const sets = powerOption("tlb.sets", shape.sets, 1, 4096);
-  return { sets, ways: integerOption("tlb.ways", shape.ways, 1, 8) };
+  return { sets, ways: powerOption("tlb.ways", shape.ways, 1, 8) };
 }
 
 function powerOption(name: string, value: unknown, min: number, max: number): number {

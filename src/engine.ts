@@ -64,10 +64,8 @@ export class Engine implements Disposable {
    *   `MEMORY_TOO_SMALL` if the region cannot hold it. Whatever the region held before is overwritten.
    */
   static async create(options: EngineOptions = {}): Promise<Engine> {
-    const { context, base, banks } = await createContext(options);
-    const engine = new Engine(context, base);
-    for (const bank of banks) engine.memoryMap.pend(bank); // PENDING
-    return engine;
+    const { context, base } = await createContext(options);
+    return new Engine(context, base);
   }
 
   /**

@@ -29,12 +29,6 @@ export interface SegmentRequest {
 /** The map of an engine. */
 export class MemoryMap {
   readonly #context: () => Context;
-  /** @internal PENDING */
-  readonly #pending: MemorySegment[] = [];
-  /** @internal PENDING */
-  pend(segment: MemorySegment): void {
-    this.#pending.push(segment);
-  }
 
   /** @internal */
   constructor(context: () => Context) {
@@ -52,7 +46,6 @@ export class MemoryMap {
     const size = byteCount(segment.size, pa);
     const pointer = integerOption("pointer", segment.pointer, 0, 2 ** 32 - 1);
     check(this.#core.map_add(pa, pointer, size), "memoryMap.add", segment);
-    this.pend({ pa, size, pointer }); // PENDING
   }
 
   /** Takes the segment that starts at `pa` away. @throws Stage2Error `ENOENT` if none does. */
@@ -64,9 +57,7 @@ export class MemoryMap {
   get segments(): readonly MemorySegment[] {
     const context = this.#context();
     const found: MemorySegment[] = [];
-    const core = context.core as Core & { map_segment?: (index: number) => number }; // PENDING
-    if (core.map_segment === undefined) return [...this.#pending];
-    for (let index = 0; core.map_segment(index) === 1; index++) {
+    for (let index = 0; context.core.map_segment(index) === 1; index++) {
       const size = context.resultNumber(1);
       if (size === 0) continue;
       found.push({ pa: context.resultNumber(0), size, pointer: context.resultNumber(2) });

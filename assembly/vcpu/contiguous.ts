@@ -6,7 +6,7 @@ import { AF, S2AP_W, isValid } from "../descriptor";
 import { CONTIGUOUS } from "../events";
 import * as slots from "../slot";
 import { Regime } from "./regime";
-import { TLB, Vcpu } from "./state";
+import { IS_PROBE, TLB, Vcpu } from "./state";
 import { logStep } from "./trace";
 
 /** log2 of the entries of a group at this level. */
@@ -21,7 +21,9 @@ export function groupShift(pageShift: u32, level: i32): u32 {
 @inline const MAY_DIFFER: u64 = AF | S2AP_W;
 
 /** Whether every member of the entry's group is what the entry says they all are. */
-export function isConsistent(v: Vcpu, r: Regime, slot: usize, pte: u64, level: i32, stage: u32): bool {
+export function isConsistent(
+  v: Vcpu, r: Regime, slot: usize, pte: u64, level: i32, stage: u32, mode: u32,
+): bool {
   const group = groupShift(r.pageShift, level);
   const size = r.pageShift + <u32>(3 - level) * (r.pageShift - 3);
   const first = slot & ~((<usize>8 << group) - 1);
@@ -34,7 +36,7 @@ export function isConsistent(v: Vcpu, r: Regime, slot: usize, pte: u64, level: i
     const other = slots.read(first + (<usize>i << 3));
     const agrees = isValid(other) && ((other ^ pte) & attributes) == 0 && r.address(other) == base + (i << size);
     if (agrees && aligned) continue;
-    if (v.events & TLB) logStep(v, CONTIGUOUS, stage, level, <u32>i, slot, pte, other);
+    if (v.events & TLB && !(mode & IS_PROBE)) logStep(v, CONTIGUOUS, stage, level, <u32>i, slot, pte, other);
     return false;
   }
   return true;

@@ -174,7 +174,7 @@ function descend(v: Vcpu, r: Regime, va: u64, mode: u32): bool {
     }
     const pte = slots.read(slot);
     if (!probe) add(v, READS_STAGE1 + <u32>(at + 1), 1);
-    if (v.events & WALKS) logRead(v, 1, at, slot, pte, va);
+    if (v.events & WALKS && !probe) logRead(v, 1, at, slot, pte, va);
     if (!isValid(pte) || (at == 3 && !(pte & TYPE))) return raise(v, fault.TRANSLATION, at, 1, 0, mode, 0);
     if (at == 3 || !(pte & TYPE)) {
       if (at < r.blockLevel) return raise(v, fault.TRANSLATION, at, 1, 0, mode, 0);
@@ -210,7 +210,7 @@ function checkLeaf(v: Vcpu, r: Regime, va: u64, mode: u32): i32 {
   const inLeaf = (<u64>1 << shift) - 1;
   const oa = r.address(pte) & ~inLeaf;
   if (oa >= r.paLimit) return failed(raise(v, fault.ADDRESS_SIZE, at, 1, 0, mode, 0));
-  if (pte & CONTIGUOUS && v.knobs & (CHECKER | CONTIGUOUS_CONFLICT) && !isConsistent(v, r, leafSlot, pte, at, 1)) {
+  if (pte & CONTIGUOUS && v.knobs & (CHECKER | CONTIGUOUS_CONFLICT) && !isConsistent(v, r, leafSlot, pte, at, 1, mode)) {
     if (has(v, CONTIGUOUS_CONFLICT)) return failed(raise(v, fault.TLB_CONFLICT, 0, 1, 0, mode, 0));
   }
   const young = (pte & AF) != 0;

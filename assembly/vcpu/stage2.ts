@@ -118,7 +118,7 @@ function descend(v: Vcpu, r: Regime, ipa: u64, mode: u32): usize {
     }
     const pte = slots.read(slot);
     if (!quiet) add(v, READS_STAGE2 + <u32>(at + 1), 1);
-    if (v.events & WALKS) logRead(v, 2, at, slot, pte, ipa);
+    if (v.events & WALKS && !quiet) logRead(v, 2, at, slot, pte, ipa);
     if (!isValid(pte) || (at == 3 && !(pte & TYPE))) {
       raise(v, fault.TRANSLATION, at, 2, ipa, mode, 0);
       return 0;
@@ -154,7 +154,7 @@ function checkLeaf(v: Vcpu, r: Regime, slot: usize, ipa: u64, mode: u32): i32 {
   const inLeaf = (<u64>1 << shift) - 1;
   const oa = r.address(pte) & ~inLeaf;
   if (oa >= r.paLimit) return failed(raise(v, fault.ADDRESS_SIZE, at, 2, ipa, mode, 0));
-  if (pte & CONTIGUOUS && v.knobs & (CHECKER | CONTIGUOUS_CONFLICT) && !isConsistent(v, r, slot, pte, at, 2)) {
+  if (pte & CONTIGUOUS && v.knobs & (CHECKER | CONTIGUOUS_CONFLICT) && !isConsistent(v, r, slot, pte, at, 2, mode)) {
     if (has(v, CONTIGUOUS_CONFLICT)) return failed(raise(v, fault.TLB_CONFLICT, 0, 2, ipa, mode, 0));
   }
   const young = (pte & AF) != 0;

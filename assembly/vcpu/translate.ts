@@ -149,13 +149,9 @@ function fill(v: Vcpu, d: Derived, va: u64, ipa: u64, on: bool, device1: bool): 
 
 /** What memory says now, with no trace left. */
 function probe(v: Vcpu, va: u64, mode: u32): u64 {
-  const d = derived(v);
-  const events = v.events;
-  v.events = 0;
   beginAccess(va, mode | IS_PROBE);
-  const found = walk(v, d, va, mode | IS_PROBE) ? pa : NOWHERE;
+  const found = walk(v, derived(v), va, mode | IS_PROBE) ? pa : NOWHERE;
   beginAccess(va, mode);
-  v.events = events;
   return found;
 }
 

@@ -85,6 +85,7 @@ describe.each(MODES)("a vCPU (%s)", (mode) => {
       { tlb: { sets: 8192, ways: 1 } },
       { tlb: { sets: 4, ways: 9 } },
       { tlb: { sets: 4, ways: 0 } },
+      { tlb: { sets: 4, ways: 3 } },
       { tlb: { sets: 4 } },
       { tlb: { sets: 4, ways: 4, depth: 1 } },
       { hafdbs: 5 },
