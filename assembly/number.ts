@@ -17,6 +17,10 @@
 // @ts-ignore: decorator
 @inline export function fromNumber(value: f64): u64 { return reinterpret<u64>(value + TWO_52) - TWO_52_BITS; }
 
+/** The twelve lowest bits of an integer from 0 to 2^52 - 1. */
+// @ts-ignore: decorator
+@inline export function inPage(value: f64): u64 { return reinterpret<u64>(value + TWO_52) & 0xfff; }
+
 /** A double from an integer below 2^52. */
 // @ts-ignore: decorator
 @inline export function toNumber(value: u64): f64 { return reinterpret<f64>(value | TWO_52_BITS) - TWO_52; }

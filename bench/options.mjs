@@ -7,6 +7,7 @@ export const USAGE = `npm run bench -- [options]
   --reps <n>      samples per workload (default 9)
   --micro         module start, first call, sizes and memory per page instead of the workloads
   --scaling       figures against the size mapped, 1 MiB to 64 GiB, instead of the workloads
+  --simulator     loads and stores of a simulated guest instead of the workloads; --only selects of them
   --json <file>   also write the rows as JSON
   --help`;
 
@@ -17,13 +18,15 @@ export class UsageError extends Error {}
 
 /** @param {string[]} args */
 export function parseOptions(args) {
-  const { only, reps, json, micro, scaling, help } = parseStrictly(args);
+  const { only, reps, json, help, ...modes } = parseStrictly(args);
   const count = Number(reps);
   if (!Number.isInteger(count) || count < 1 || count > 999) {
     throw new UsageError(`--reps takes 1 to 999, not ${reps}`);
   }
-  if (micro && scaling) throw new UsageError("--micro and --scaling exclude each other");
-  return { only, reps: count, json, micro, scaling, help };
+  if (Object.values(modes).filter(Boolean).length > 1) {
+    throw new UsageError("--micro, --scaling and --simulator exclude each other");
+  }
+  return { only, reps: count, json, help, ...modes };
 }
 
 /** @param {string[]} args */
@@ -37,6 +40,7 @@ function parseStrictly(args) {
         json: { type: "string" },
         micro: { type: "boolean", default: false },
         scaling: { type: "boolean", default: false },
+        simulator: { type: "boolean", default: false },
         help: { type: "boolean", default: false },
       },
     }).values;

@@ -8,6 +8,7 @@ import { formatFacts, microFacts } from "./micro.mjs";
 import { UsageError, USAGE, parseOptions, selects } from "./options.mjs";
 import { formatRows, toRow } from "./rows.mjs";
 import { scalingRows } from "./scaling.mjs";
+import { formatSimulator, simulatorRows } from "./simulator/index.mjs";
 import { allWorkloads } from "./workloads/index.mjs";
 import { GUEST_RAM } from "./workloads/two_stage.mjs";
 import { Yardstick } from "./yardstick.mjs";
@@ -41,6 +42,10 @@ async function figuresOf(options) {
   if (options.micro) {
     const figures = await microFacts(options.reps);
     return { figures, text: formatFacts(figures) };
+  }
+  if (options.simulator) {
+    const figures = await simulatorRows(options.only, options.reps, showProgress);
+    return { figures, text: formatSimulator(figures) };
   }
   const scaling = options.scaling && (await scalingRows(options.reps, showProgress));
   const figures = scaling || (await workloadRows(options));

@@ -1,7 +1,6 @@
 /** Registers, state and counts of a vCPU, and the instructions that are no accesses. */
 import { AT_OP, STATE } from "./_abi.ts";
 import { VcpuAccesses } from "./_vcpu_accesses.ts";
-import type { VcpuCore } from "./_vcpu_core.ts";
 import { type Par, decodePar } from "./_vcpu_look.ts";
 import {
   type Registers,
@@ -24,22 +23,14 @@ const PAN = 1 << 22;
 
 /** The part of {@link Vcpu} that is no access to memory. */
 export class VcpuControl extends VcpuAccesses {
-  readonly #cpu: VcpuCore;
-
-  /** @internal */
-  constructor(cpu: VcpuCore) {
-    super(cpu);
-    this.#cpu = cpu;
-  }
-
   /** By which number events name this vCPU. */
   get number(): number {
-    return this.#cpu.number;
+    return this.cpu.number;
   }
 
   /** The system registers, as they are now: a copy. */
   get registers(): Registers {
-    return readRegisters(this.#cpu);
+    return readRegisters(this.cpu);
   }
 
   /**
@@ -48,27 +39,27 @@ export class VcpuControl extends VcpuAccesses {
    * @throws Stage2Error `BAD_OPTION` for other names, and values that are no bigints in [0, 2^64); nothing is written then.
    */
   setRegisters(values: Partial<Registers>): void {
-    writeRegisters(this.#cpu, checkedRegisters(values));
-    this.#cpu.configure();
+    writeRegisters(this.cpu, checkedRegisters(values));
+    this.cpu.configure();
   }
 
   /** Exception level. Setting it is an exception entry or return, also where it stays the same: the monitor opens. */
   get el(): 0 | 1 | 2 {
-    return ((this.#cpu.pstate >>> EL_SHIFT) & 3) as 0 | 1 | 2;
+    return ((this.cpu.pstate >>> EL_SHIFT) & 3) as 0 | 1 | 2;
   }
 
   set el(level: 0 | 1 | 2) {
-    this.#cpu.setPstate(3 << EL_SHIFT, choiceOption("el", level, [0, 1, 2]) << EL_SHIFT);
+    this.cpu.setPstate(3 << EL_SHIFT, choiceOption("el", level, [0, 1, 2]) << EL_SHIFT);
     this.clearExclusive();
   }
 
   /** PSTATE.PAN: EL1 may not access what EL0 may. */
   get pan(): boolean {
-    return (this.#cpu.pstate & PAN) !== 0;
+    return (this.cpu.pstate & PAN) !== 0;
   }
 
   set pan(on: boolean) {
-    this.#cpu.setPstate(PAN, flagOption("pan", on) ? PAN : 0);
+    this.cpu.setPstate(PAN, flagOption("pan", on) ? PAN : 0);
   }
 
   /**
@@ -78,7 +69,7 @@ export class VcpuControl extends VcpuAccesses {
    */
   at(operation: AtOperation, va: VirtualAddress): Par | Fault {
     const op = AT_OP[choiceOption("operation", operation, AT_NAMES)];
-    const cpu = this.#cpu;
+    const { cpu } = this;
     cpu.setAddress(va);
     if (cpu.core.vcpu_at(cpu.pointer, op) < 0) return cpu.fault();
     return decodePar(cpu.registers[STATE.PAR_EL1 / 8] as bigint);
@@ -90,7 +81,7 @@ export class VcpuControl extends VcpuAccesses {
    * @throws Stage2Error `BAD_OPTION`: no such instruction, an operand that it needs or does not take. `BAD_ADDRESS`.
    */
   tlbi(operation: TlbiOperation, request: VcpuTlbiRequest = {}): void {
-    const cpu = this.#cpu;
+    const { cpu } = this;
     const { pointer } = cpu;
     const { op, level } = prepareTlbi(cpu.context, operation, request, "local");
     const local = flagOption("local", request.local ?? false);
@@ -99,12 +90,12 @@ export class VcpuControl extends VcpuAccesses {
 
   /** What was counted: a copy. */
   get statistics(): VcpuStatistics {
-    return readStatistics(this.#cpu);
+    return readStatistics(this.cpu);
   }
 
   /** All counts are 0 again. */
   resetStatistics(): void {
-    resetStatistics(this.#cpu);
+    resetStatistics(this.cpu);
   }
 
   /**
@@ -113,6 +104,6 @@ export class VcpuControl extends VcpuAccesses {
    * invalidation is the caller's duty.
    */
   cleanDirtyState(): number {
-    return this.#cpu.core.vcpu_hacdbs(this.#cpu.pointer) >>> 0;
+    return this.cpu.core.vcpu_hacdbs(this.cpu.pointer) >>> 0;
   }
 }

@@ -13,7 +13,8 @@ export class VcpuCore {
   readonly core: Core;
   /** Number of the vCPU, by which its events name it. */
   readonly number: number;
-  #pointer: number;
+  /** 0 after its end. No private field: see {@link VcpuAccesses.cpu}. */
+  private place: number;
   #buffer: ArrayBufferLike;
   #words: Uint32Array;
   #registers: BigUint64Array;
@@ -22,7 +23,7 @@ export class VcpuCore {
     this.context = context;
     this.core = context.core;
     this.number = context.core.vcpu_number(pointer);
-    this.#pointer = pointer;
+    this.place = pointer;
     this.#buffer = context.memory.buffer;
     this.#words = new Uint32Array(this.#buffer, pointer, STATE_BYTES / 4);
     this.#registers = new BigUint64Array(this.#buffer, pointer, STATE_BYTES / 8);
@@ -31,8 +32,8 @@ export class VcpuCore {
 
   /** The core's pointer. @throws Stage2Error `DISPOSED` */
   get pointer(): number {
-    if (this.#pointer === 0) throw disposed("vCPU");
-    return this.#pointer;
+    if (this.place === 0) throw disposed("vCPU");
+    return this.place;
   }
 
   /** The state page as 32-bit words. */
@@ -87,14 +88,14 @@ export class VcpuCore {
 
   /** @internal */
   close(): void {
-    this.#pointer = 0;
+    this.place = 0;
   }
 
   dispose(): void {
-    if (this.#pointer === 0) return;
-    this.core.vcpu_destroy(this.#pointer);
+    if (this.place === 0) return;
+    this.core.vcpu_destroy(this.place);
     this.context.remove(this);
-    this.#pointer = 0;
+    this.place = 0;
   }
 
   /** Growing replaces `memory.buffer`, and takes the views away where the memory is not shared. */

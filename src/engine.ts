@@ -43,18 +43,17 @@ export interface MemoryUsage {
 
 /** A live engine, as one thread sees it. */
 export class Engine implements Disposable {
+  /** Which memory physical addresses name. */
+  readonly memoryMap = new MemoryMap(() => this.context);
   readonly #context: Context;
   readonly #base: number;
   readonly #events: EventLog;
-  /** Which memory physical addresses name. */
-  readonly memoryMap: MemoryMap;
   #open = true;
 
   private constructor(context: Context, base: number) {
     this.#context = context;
     this.#base = base;
     this.#events = new EventLog(context);
-    this.memoryMap = new MemoryMap(() => this.context);
   }
 
   /**

@@ -6,7 +6,6 @@
  *     const pa = vcpu.translate(0x4000_1234, Access.Write);
  *     if (pa instanceof Fault) handle(pa.esr, pa.far, pa.hpfar);
  */
-import type { Core } from "./_abi.ts";
 import type { Context } from "./_context.ts";
 import { checkPointer } from "./_table.ts";
 import { boot, firstRegisters } from "./_vcpu_boot.ts";
@@ -43,15 +42,6 @@ export type { Batch } from "./batch.ts";
  * library: any tables in the memory map are walked. A table must live as long as vCPUs walk it.
  */
 export class Vcpu extends VcpuControl implements Disposable {
-  readonly #cpu: VcpuCore;
-  readonly #core: Core;
-
-  private constructor(cpu: VcpuCore) {
-    super(cpu);
-    this.#cpu = cpu;
-    this.#core = cpu.core;
-  }
-
   /** @internal */
   static create(context: Context, table: Stage2 | undefined, options: VcpuOptions): Vcpu {
     const settings = checkedSettings(options);
@@ -70,7 +60,7 @@ export class Vcpu extends VcpuControl implements Disposable {
    */
   translate(va: VirtualAddress, access: number): number | Fault {
     if (!isAccess(access) || !isExact(va)) return this.#translateAny(va, access);
-    const cpu = this.#cpu;
+    const { cpu } = this;
     const pa = cpu.core.vcpu_translate(cpu.pointer, va, access);
     return pa >= 0 ? pa : cpu.fault();
   }
@@ -82,15 +72,17 @@ export class Vcpu extends VcpuControl implements Disposable {
    *   thread; `DISPOSED`
    */
   translateMany(batch: Batch, access: number, count?: number): number {
-    if (!(batch instanceof Batch) || batch.context !== this.#cpu.context) {
+    if (!(batch instanceof Batch) || batch.context !== this.cpu.context) {
       throw new Stage2Error("FOREIGN", "the batch belongs to another engine");
     }
     const from = batch.pointer;
     const { capacity } = batch;
     const number = count === undefined ? capacity : integerOption("count", count, 0, capacity);
     const to = from + capacity * 8;
-    const { pointer } = this.#cpu;
-    return this.#core.vcpu_translate_many(pointer, from, to, number, checkedAccess(access)) >>> 0;
+    const { pointer } = this.cpu;
+    return (
+      this.cpu.core.vcpu_translate_many(pointer, from, to, number, checkedAccess(access)) >>> 0
+    );
   }
 
   /**
@@ -100,9 +92,9 @@ export class Vcpu extends VcpuControl implements Disposable {
    */
   probe(va: VirtualAddress, access: number): Probe | Fault {
     const mode = checkedAccess(access);
-    this.#cpu.setAddress(va);
-    const status = this.#core.vcpu_probe(this.#cpu.pointer, mode);
-    return status < 0 ? this.#cpu.fault() : probed(this.#cpu);
+    this.cpu.setAddress(va);
+    const status = this.cpu.core.vcpu_probe(this.cpu.pointer, mode);
+    return status < 0 ? this.cpu.fault() : probed(this.cpu);
   }
 
   /**
@@ -113,7 +105,7 @@ export class Vcpu extends VcpuControl implements Disposable {
    *   {@link translate}
    */
   trace(va: VirtualAddress, access: number): Trace {
-    return traced(this.#cpu, () => this.translate(va, access));
+    return traced(this.cpu, () => this.translate(va, access));
   }
 
   /**
@@ -121,22 +113,22 @@ export class Vcpu extends VcpuControl implements Disposable {
    * good until the next {@link poll} or {@link exit}. Applies what was invalidated before; how many invalidations.
    */
   enter(): number {
-    return this.#core.vcpu_enter(this.#cpu.pointer) >>> 0;
+    return this.cpu.core.vcpu_enter(this.cpu.pointer) >>> 0;
   }
 
   /** Inside the bracket: applies what was invalidated meanwhile, how many. Addresses from before it are not good any more. */
   poll(): number {
-    return this.#core.vcpu_poll(this.#cpu.pointer) >>> 0;
+    return this.cpu.core.vcpu_poll(this.cpu.pointer) >>> 0;
   }
 
   /** Closes the bracket. */
   exit(): void {
-    this.#core.vcpu_exit(this.#cpu.pointer);
+    this.cpu.core.vcpu_exit(this.cpu.pointer);
   }
 
   /** Gives its memory back. A second call does nothing. */
   dispose(): void {
-    this.#cpu.dispose();
+    this.cpu.dispose();
   }
 
   [Symbol.dispose](): void {
@@ -146,9 +138,9 @@ export class Vcpu extends VcpuControl implements Disposable {
   /** Addresses of 64 bits; and errors. */
   #translateAny(va: VirtualAddress, access: number): number | Fault {
     const mode = checkedAccess(access);
-    this.#cpu.setAddress(va);
-    const pa = this.#core.vcpu_translate_u64(this.#cpu.pointer, mode);
-    return pa >= 0 ? pa : this.#cpu.fault();
+    this.cpu.setAddress(va);
+    const pa = this.cpu.core.vcpu_translate_u64(this.cpu.pointer, mode);
+    return pa >= 0 ? pa : this.cpu.fault();
   }
 }
 

@@ -6,7 +6,7 @@
 import { AF, S2AP_R, S2AP_W, TABLE_ADDRESS, TYPE, VALID } from "../descriptor";
 import { delta, pool, poolPhys } from "../layout";
 import { poolBytes } from "../memory";
-import { fromNumber, toNumber } from "../number";
+import { fromNumber, inPage, toNumber } from "../number";
 import * as slots from "../slot";
 import { add, Derived, FETCH, QUICK, READ, stage2Of, Vcpu, WRITE } from "./state";
 
@@ -145,7 +145,7 @@ function touch(to: usize, count: u32): u32 {
 /** One result: output page, offset in the page. */
 // @ts-ignore: decorator
 @inline function put(to: usize, from: usize, pte: u64, at: usize): void {
-  store<f64>(to + at, toNumber((pte & LEAF_ADDRESS) | (fromNumber(load<f64>(from + at)) & 0xfff)));
+  store<f64>(to + at, toNumber((pte & LEAF_ADDRESS) | inPage(load<f64>(from + at))));
 }
 
 /** Second pass: the leaves, whose cache misses overlap, as nothing depends on them. How many the walk must decide. */
@@ -180,4 +180,4 @@ export function quickBlock(v: Vcpu, d: Derived, from: usize, to: usize, count: u
 
 /** Addresses of one block: more misses than any CPU has under way at a time, and little enough to stay in its cache. */
 // @ts-ignore: decorator
-@inline export const BLOCK_ADDRESSES: u32 = 64;
+@inline export const BLOCK_ADDRESSES: u32 = 128;

@@ -26,6 +26,7 @@ export class Machine {
   #engine: Engine | undefined;
   /** What the banks hold as far as software knows. */
   readonly #known = BANKS.map(({ size }) => new Uint8Array(size));
+  #views: readonly Uint8Array[] = [];
   readonly #kept: { dispose(): void }[] = [];
 
   get engine(): Engine {
@@ -59,26 +60,32 @@ export class Machine {
     return object;
   }
 
+  /** Disposes what was kept so far. */
+  retire(): void {
+    for (const object of this.#kept.splice(0)) object.dispose();
+  }
+
   /** Writes words, as software does. */
   put(words: Readonly<Record<number, bigint>>): void {
     for (const [pa, value] of Object.entries(words)) this.set(Number(pa), value);
   }
 
   set(pa: number, value: bigint): void {
-    for (const bytes of [this.engine.memoryMap.bytes(pa, 8), this.#knownAt(pa)]) {
-      view(bytes).setBigUint64(0, value, true);
-    }
+    const { bank, at } = placeOf(pa);
+    view(this.#bytes[bank] as Uint8Array).setBigUint64(at, value, true);
+    view(this.#known[bank] as Uint8Array).setBigUint64(at, value, true);
   }
 
   get(pa: number): bigint {
-    return view(this.engine.memoryMap.bytes(pa, 8)).getBigUint64(0, true);
+    const { bank, at } = placeOf(pa);
+    return view(this.#bytes[bank] as Uint8Array).getBigUint64(at, true);
   }
 
   /** The words that changed since the last call and that software did not write. */
   changes(): Changes {
     const changed: Changes = {};
     for (const [index, { pa, size }] of BANKS.entries()) {
-      const bytes = this.engine.memoryMap.bytes(pa, size);
+      const bytes = this.#bytes[index] as Uint8Array;
       const known = this.#known[index] as Uint8Array;
       if (Buffer.compare(asBuffer(bytes), asBuffer(known)) === 0) continue;
       const [now, before] = [view(bytes), view(known)];
@@ -94,19 +101,26 @@ export class Machine {
   /** Makes ready for the next test. */
   clean(): void {
     const changed = this.changes();
-    for (const { pa, size } of BANKS) this.engine.memoryMap.bytes(pa, size).fill(0);
-    for (const known of this.#known) known.fill(0);
-    for (const object of this.#kept.splice(0)) object.dispose();
+    for (const bytes of [...this.#bytes, ...this.#known]) bytes.fill(0);
+    this.retire();
     this.engine.events.clear();
     expect(changed, "words that changed and nobody asked for").toEqual({});
     expect(this.engine.memoryUsage().used, "table pages that outlived the test").toBe(0);
   }
 
-  #knownAt(pa: number): Uint8Array {
-    const index = pa < DATA.pa ? 0 : 1;
-    const at = pa - (BANKS[index] as typeof RAM).pa;
-    return (this.#known[index] as Uint8Array).subarray(at, at + 8);
+  /** The banks' bytes; taken anew where the memory grew. */
+  get #bytes(): readonly Uint8Array[] {
+    const { memoryMap, memory } = this.engine;
+    if (this.#views[0]?.buffer !== memory.buffer) {
+      this.#views = BANKS.map(({ pa, size }) => memoryMap.bytes(pa, size));
+    }
+    return this.#views;
   }
+}
+
+function placeOf(pa: number): { bank: number; at: number } {
+  const bank = pa < DATA.pa ? 0 : 1;
+  return { bank, at: pa - (BANKS[bank] as typeof RAM).pa };
 }
 
 function view({ buffer, byteOffset, byteLength }: Uint8Array): DataView {
