@@ -78,7 +78,22 @@ async function memoryPerPage() {
     { name: "table pages at the peak", value: engine.memoryUsage().peak * 4, unit: "KiB" },
   ];
   engine.dispose();
-  return facts;
+  return [...facts, ...(await vcpuMemory())];
+}
+
+/** Pages of a vCPU, with and without the default TLB. @returns {Promise<Fact[]>} */
+async function vcpuMemory() {
+  const engine = await Engine.create();
+  const before = engine.memoryUsage().used;
+  engine.vcpu(undefined, { tlb: false });
+  const bare = engine.memoryUsage().used;
+  engine.vcpu();
+  const { used } = engine.memoryUsage();
+  engine.dispose();
+  return [
+    { name: "vCPU without a TLB", value: (bare - before) * 4, unit: "KiB" },
+    { name: "vCPU", value: (used - bare) * 4, unit: "KiB" },
+  ];
 }
 
 /**

@@ -13,7 +13,7 @@ export class VcpuCore {
   readonly core: Core;
   /** Number of the vCPU, by which its events name it. */
   readonly number: number;
-  /** 0 after its end. No private field: see {@link VcpuAccesses.cpu}. */
+  /** 0 after its end. No private field: {@link VcpuAccesses.cpu} says why. */
   private place: number;
   #buffer: ArrayBufferLike;
   #words: Uint32Array;

@@ -34,12 +34,14 @@ export interface AccessOptions {
   unprivileged?: boolean;
 }
 
+/** Beside the three that nearly all accesses are. */
+const OTHER_ACCESSES = [3, 9, 10, 11];
 const LIMIT = 2 ** 53;
 
 /** Whether a value names a kind of access: 1 to 4, or data accesses with the modifier. */
 export function isAccess(access: number): boolean {
-  if (typeof access !== "number" || (access | 0) !== access) return false;
-  return access === ACCESS.FETCH || (access > 0 && (access & 3) !== 0 && (access & ~11) === 0);
+  if (access === ACCESS.READ || access === ACCESS.WRITE || access === ACCESS.FETCH) return true;
+  return OTHER_ACCESSES.includes(access);
 }
 
 /** The checked kind of an access. */
@@ -48,14 +50,9 @@ export function checkedAccess(access: number): number {
   throw new Stage2Error("BAD_OPTION", "access must be one of Access", { access });
 }
 
-/** Whether an address is a number that crosses into the core exactly. */
-export function isExact(va: VirtualAddress): va is number {
-  return typeof va === "number" && va >= -LIMIT && va <= LIMIT && Math.floor(va) === va;
-}
-
 /** A checked address: a number where it is exact, else the 64 bits as a bigint in [0, 2^64). */
 export function virtualAddress(va: VirtualAddress): VirtualAddress {
-  if (isExact(va)) return va;
+  if (Number.isSafeInteger(va) || va === LIMIT || va === -LIMIT) return va;
   if (typeof va === "bigint" && va >= -(2n ** 63n) && va < 2n ** 64n) {
     const signed = BigInt.asIntN(64, va);
     return signed >= -LIMIT && signed <= LIMIT ? Number(signed) : BigInt.asUintN(64, va);

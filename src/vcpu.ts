@@ -14,7 +14,7 @@ import { VcpuCore } from "./_vcpu_core.ts";
 import { type Probe, probed } from "./_vcpu_look.ts";
 import { type VcpuOptions, checkedSettings } from "./_vcpu_options.ts";
 import { type Trace, traced } from "./_vcpu_trace.ts";
-import { type VirtualAddress, checkedAccess, isAccess, isExact } from "./access.ts";
+import { type VirtualAddress, checkedAccess, isAccess } from "./access.ts";
 import { Batch } from "./batch.ts";
 import { Stage2Error } from "./errors.ts";
 import type { Fault } from "./fault.ts";
@@ -59,9 +59,9 @@ export class Vcpu extends VcpuControl implements Disposable {
    * @throws Stage2Error `BAD_ADDRESS`, `BAD_OPTION`, `DISPOSED`
    */
   translate(va: VirtualAddress, access: number): number | Fault {
-    if (!isAccess(access) || !isExact(va)) return this.#translateAny(va, access);
+    if (!isAccess(access) || !Number.isSafeInteger(va)) return this.#translateAny(va, access);
     const { cpu } = this;
-    const pa = cpu.core.vcpu_translate(cpu.pointer, va, access);
+    const pa = cpu.core.vcpu_translate(cpu.pointer, va as number, access);
     return pa >= 0 ? pa : cpu.fault();
   }
 

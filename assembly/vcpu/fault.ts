@@ -103,7 +103,8 @@ export function raise(v: Vcpu, type: u32, level: i32, stage: u32, ipa: u64, mode
   v.faultFlags = flags;
   v.faultIpa = stage == 2 ? ipa : 0;
   v.far = accessVa;
-  const sameEl = atEl2 || (stage != 2 && (el2 || !derived(v).el0));
+  const isAt = (access & IS_AT) != 0; // names the rights to check, EL0 ones too; executed at EL1 or EL2
+  const sameEl = atEl2 || (stage != 2 && (el2 || isAt || !derived(v).el0));
   let esr = ((fetch ? EC_INSTRUCTION : EC_DATA) + (sameEl ? 1 : 0)) << 26 | <u64>1 << 25 | v.fsc;
   if (flags & F_S1PTW) esr |= 1 << 7;
   if (flags & F_WRITE && !fetch) esr |= 1 << 6;

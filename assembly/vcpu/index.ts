@@ -3,7 +3,7 @@ import { TLBI } from "../events";
 import * as events from "../events";
 import { argument, setResult, thisThread } from "../layout";
 import { addSegment, describeSegment, pointerTo, removeSegment } from "../memory";
-import { ALL_THREADS, announce, head } from "../tlbi";
+import { ALL_THREADS, announce, head, VAE1 } from "../tlbi";
 import { signedWord, word } from "../number";
 import * as access from "./access";
 import { addressTranslate, probe } from "./at";
@@ -81,7 +81,8 @@ export function vcpu_access(v: usize, op: u32, size: u32, flags: u32): i32 {
 
 /** The 4 KiB pages of an operand: one address, or argument 1 pages of the smallest granule. */
 function invalidate(op: u32, vmid: u32, level: i32, threads: u32, agent: u32, logged: bool): void {
-  const address = argument(0);
+  // The operand of an invalidation by VA has no tag byte: bit 55 says which half is meant.
+  const address = op < VAE1 ? argument(0) : <u64>(<i64>(argument(0) << 8) >> 8);
   const pages = <u32>argument(1);
   const asid = <u32>argument(2) & 0xffff;
   announce(op, level, vmid, asid, address, pages, threads);

@@ -12,7 +12,7 @@ import { retag } from "./configure";
 import { advanceGeneration, count, derived, Derived, highHalfOf, lowHalfOf, stage2Of, TLBI_APPLIED, Vcpu } from "./state";
 import { TBI } from "./regime";
 import * as tlb from "./tlb";
-import { dropTables } from "./walk_cache";
+import { ANY_ASID, dropTables1, dropTables2 } from "./walk_cache";
 
 // @ts-ignore: decorator
 @inline const MAX_SPINS: i32 = 1 << 16;
@@ -82,7 +82,7 @@ function apply(v: Vcpu, d: Derived, record: usize): void {
     // A cached table was found at level 2: a hint for a leaf above says nothing about it.
     const tables = op == IPAS2E1 || op == RIPAS2E1;
     if (tables && (level == LEVEL_UNKNOWN || level >= 2)) {
-      dropTables(v, stage2Of(v), false, address, address + (range ? bytes : 1));
+      dropTables2(v, vmid, address, range ? bytes : 1);
     }
     return;
   }
@@ -90,12 +90,12 @@ function apply(v: Vcpu, d: Derived, record: usize): void {
   const anyAsid = op == VAAE1 || op == VAALE1 || op == RVAAE1 || op == RVAALE1;
   const range = op > ASIDE1;
   if (op == ASIDE1) return dropAsid(v, d, vmid, asidOf(record));
-  dropVa(v, d, vmid, anyAsid ? ANY_ASID : asidOf(record), address, range ? bytes : 1, level);
-  if (!lastOnly) dropTables(v, lowHalfOf(v), true, address, address + (range ? bytes : 1));
+  const asid = anyAsid ? ANY_ASID : asidOf(record);
+  const reach = range ? bytes : 1;
+  dropVa(v, d, vmid, asid, address, reach, level);
+  if (!lastOnly) dropTables1(v, vmid, asid, address, reach);
 }
 
-// @ts-ignore: decorator
-@inline const ANY_ASID: u32 = 0xffff_ffff;
 // @ts-ignore: decorator
 @inline const GLOBAL_BIT: u64 = <u64>1 << 63;
 
@@ -147,5 +147,5 @@ function dropAsid(v: Vcpu, d: Derived, vmid: u32, asid: u32): void {
     if (context & GLOBAL_BIT || tlb.vmidIn(context, false) != vmid || (<u32>context & 0xffff) != asid) continue;
     tlb.drop(entry);
   }
-  dropTables(v, lowHalfOf(v), true, 0, ~(<u64>0));
+  dropTables1(v, vmid, asid, 0, ~(<u64>0));
 }

@@ -2,7 +2,8 @@
  * Walk caches: where the last-level table for an address is, of stage 2 and of stage 1. Direct-mapped, 32 entries each.
  * A stage-1 table is cached as the physical page that stage 2 gave it (Arm ARM D8.13).
  *
- *   +0 address above the table, with bit 0 set   +8 context   +16 table, physical   +24 stage 1: table as IPA | hierarchical bits
+ *   +0 address above the table, with bit 0 set   +8 context   +16 table, physical
+ *   +24 log2 of what the table maps | stage 1: table as IPA | hierarchical bits
  */
 import { levelShift } from "../geometry";
 import { pointerTo } from "../memory";
@@ -47,7 +48,11 @@ export function rememberTable2(v: Vcpu, r: Regime, ipa: u64, table: u64): void {
   store<u64>(entry, tagOf(above));
   store<u64>(entry, derived(v).context2, 8);
   store<u64>(entry, table, 16);
+  store<u64>(entry, levelShift(r.pageShift, 2), 24);
 }
+
+// @ts-ignore: decorator
+@inline const SHIFT: u64 = 63;
 
 /** Table permissions that a cached stage-1 table has inherited, and its IPA: what the last hit of this thread said. */
 export let inherited: u64 = 0;
@@ -63,7 +68,7 @@ export function startTable1(v: Vcpu, r: Regime, va: u64): usize {
   if (!entry) return 0;
   const word = load<u64>(entry, 24);
   inherited = word & HIERARCHICAL;
-  tableIpa = word & ~HIERARCHICAL;
+  tableIpa = word & ~(HIERARCHICAL | SHIFT);
   return pointerTo(load<u64>(entry, 16) + offsetIn(r, va));
 }
 
@@ -73,15 +78,34 @@ export function rememberTable1(v: Vcpu, r: Regime, va: u64, ipa: u64, table: u64
   store<u64>(entry, tagOf(above));
   store<u64>(entry, derived(v).context, 8);
   store<u64>(entry, table, 16);
-  store<u64>(entry, ipa | bits, 24);
+  store<u64>(entry, ipa | bits | levelShift(r.pageShift, 2), 24);
 }
 
-/** Drops cached tables of `stage1` or stage 2 above [from, to); of any context. */
-export function dropTables(v: Vcpu, r: Regime, stage1: bool, from: u64, to: u64): void {
-  const shift = levelShift(r.pageShift, 2);
+/** In place of an ASID: all of them. */
+// @ts-ignore: decorator
+@inline export const ANY_ASID: u32 = 0xffff_ffff;
+
+/** Drops a VMID's cached stage-2 tables above the `bytes` from `ipa` on. */
+export function dropTables2(v: Vcpu, vmid: u32, ipa: u64, bytes: u64): void {
   for (let i: usize = 0; i < ENTRIES; i++) {
-    const entry = entryOf(v, i, stage1);
-    const first = load<u64>(entry) >> 1 << shift;
-    if (first < to && first + (<u64>1 << shift) > from) store<u64>(entry, 0);
+    const entry = entryOf(v, i, false);
+    if ((load<u32>(entry, 8) & 0xffff) == vmid && reaches(entry, ipa, bytes)) store<u64>(entry, 0);
   }
+}
+
+/** Drops a VMID's cached stage-1 tables above the `bytes` from `va` on, of one ASID or of all. */
+export function dropTables1(v: Vcpu, vmid: u32, asid: u32, va: u64, bytes: u64): void {
+  for (let i: usize = 0; i < ENTRIES; i++) {
+    const entry = entryOf(v, i, true);
+    const context = load<u32>(entry, 8); // VMID, ASID
+    if (context >> 16 != vmid || (asid != ANY_ASID && (context & 0xffff) != asid)) continue;
+    if (reaches(entry, va, bytes)) store<u64>(entry, 0);
+  }
+}
+
+/** Whether what the table maps touches the `bytes` from `from` on, modulo 2^64, where the high half ends. */
+function reaches(entry: usize, from: u64, bytes: u64): bool {
+  const shift = load<u64>(entry, 24) & SHIFT;
+  const first = load<u64>(entry) >> 1 << shift;
+  return from - first < <u64>1 << shift || first - from < bytes;
 }

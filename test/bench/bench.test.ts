@@ -30,37 +30,91 @@ describe("the benchmark", () => {
     }
   });
 
-  it("fails when an operation is fast by doing nothing", () => {
+  it("writes the rows of translations, with goals where there are some", () => {
+    const rows = ["W11", "two-stage", "af-storm"].flatMap((only) => {
+      const json = join(folder, `${only}.json`);
+      const { status, stdout } = bench("--only", only, "--reps", "1", "--json", json);
+      expect(status).toBe(0);
+      expect(stdout).toMatch(new RegExp(`^${only}.* (walk|access) .*\\d$|(ok|over)$`, "m"));
+      return JSON.parse(readFileSync(json, "utf8")) as Record<string, unknown>[];
+    });
+
+    const told = rows.map(({ name, unit, goal, ok }) => [name, unit, typeof goal, typeof ok]);
+    expect(told).toEqual([
+      ["W11a", "walk", "number", "boolean"],
+      ["W11b", "walk", "number", "boolean"],
+      ["W11c", "walk", "number", "boolean"],
+      ["two-stage-cold", "walk", "undefined", "undefined"],
+      ["two-stage-hot", "hit", "undefined", "undefined"],
+      ["af-storm", "access", "undefined", "undefined"],
+    ]);
+  });
+
+  it("writes what a simulated guest did", () => {
+    const json = join(folder, "simulator.json");
+    const only = ["--simulator", "--only", "streams-two-stage"];
+    const { status, stdout } = bench(...only, "--reps", "1", "--json", json);
+
+    expect(status).toBe(0);
+    const [cold, warm] = JSON.parse(readFileSync(json, "utf8")) as Record<
+      string,
+      number | string
+    >[];
+    expect(cold).toMatchObject({ name: "streams-two-stage-faults", unit: "access" });
+    expect(warm).toMatchObject({ name: "streams-two-stage", unit: "access", faults: 0 });
+    // 64 MiB of pages, and the tables of stage 1: 32 of the last level, three above.
+    expect(cold?.["faults"]).toBe(2 ** 26 / 4096 + 35);
+    // A page is left after 64 lines.
+    expect(warm?.["tlbHitRate"]).toBeCloseTo(63 / 64, 2);
+    expect(warm?.["descriptorReads"]).toBeGreaterThan(1 / 64);
+    expect(stdout).toMatch(/^streams-two-stage +access +[\d.]+ .* 98\.\d % +[\d.]+ +0$/m);
+  });
+
+  // What makes an operation fast by not doing it, or by doing something else.
+  const vcpuWith = (options: string) =>
+    `const { vcpu } = Engine.prototype;
+     Engine.prototype.vcpu = function (table) { return vcpu.call(this, table, ${options}); };`;
+  it.each([
+    ["--only W4", "Object.getPrototypeOf(s2.raw).wrprotect = () => 0;"],
+    ["--only W11a", "Object.getPrototypeOf(vcpu).translateMany = () => 0;"],
+    ["--only W11c", vcpuWith("{}")],
+    ["--only W12", vcpuWith("{ tlb: false }")],
+    ["--only two-stage-cold", "Object.getPrototypeOf(vcpu).setRegisters = () => {};"],
+    ["--only two-stage-hot", vcpuWith("{ tlb: { sets: 256, ways: 2 } }")],
+    ["--only af-storm", "Object.getPrototypeOf(s2.raw).testClearYoung = () => 1;"],
+    ["--simulator --only streams-no-tlb", "Object.getPrototypeOf(vcpu).write32 = () => {};"],
+    ["--simulator --only streams-no-tlb", "Object.getPrototypeOf(vcpu).read32 = () => 0;"],
+  ])("fails with %s where the library has %s", (args, patch) => {
     const idle = join(folder, "idle.mjs");
     const library = pathToFileURL(join(REPOSITORY, "dist/index.js")).href;
     writeFileSync(
       idle,
       `import { Engine } from ${JSON.stringify(library)};
-       const engine = await Engine.create({ maxTablePages: 64 });
-       Object.getPrototypeOf(engine.stage2().raw).wrprotect = () => 0;
-       engine.dispose();`,
+       const engine = await Engine.create({ maxTablePages: 1024 });
+       const s2 = engine.stage2();
+       const vcpu = engine.vcpu(s2);
+       engine.dispose();
+       ${patch}`,
     );
 
-    const { status, stderr } = run(
-      "--import",
-      pathToFileURL(idle).href,
-      "bench/run.mjs",
-      "--only",
-      "W4",
-    );
+    const importing = ["--import", pathToFileURL(idle).href];
+    const { status, stderr } = run(...importing, "bench/run.mjs", ...args.split(" "));
 
     expect(status).not.toBe(0);
     expect(stderr).toContain("AssertionError");
   });
 
-  it.each(["--reps none", "--only W99", "--unheard-of"])(
-    "answers the unusable %s with one line and exit code 2",
-    (args) => {
-      const { status, stderr } = bench(...args.split(" "));
-      expect(status).toBe(2);
-      expect(stderr).toMatch(/^[^\n]+\n$/);
-    },
-  );
+  it.each([
+    "--reps none",
+    "--only W99",
+    "--unheard-of",
+    "--simulator --only W1",
+    "--simulator --micro",
+  ])("answers the unusable %s with one line and exit code 2", (args) => {
+    const { status, stderr } = bench(...args.split(" "));
+    expect(status).toBe(2);
+    expect(stderr).toMatch(/^[^\n]+\n$/);
+  });
 });
 
 function bench(...args: string[]) {

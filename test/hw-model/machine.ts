@@ -26,6 +26,7 @@ export class Machine {
   #engine: Engine | undefined;
   /** What the banks hold as far as software knows. */
   readonly #known = BANKS.map(({ size }) => new Uint8Array(size));
+  readonly #written = new Set<number>();
   #views: readonly Uint8Array[] = [];
   readonly #kept: { dispose(): void }[] = [];
 
@@ -60,9 +61,16 @@ export class Machine {
     return object;
   }
 
-  /** Disposes what was kept so far. */
-  retire(): void {
+  /** Disposes what was kept so far, and takes back what software wrote: for the next case of a test. */
+  next(): void {
     for (const object of this.#kept.splice(0)) object.dispose();
+    for (const pa of this.#written) {
+      const { bank, at } = placeOf(pa);
+      const known = view(this.#known[bank] as Uint8Array).getBigUint64(at, true);
+      if (this.get(pa) !== known) throw new Error(`${hex(pa)} changed and nobody asked for it`);
+      this.set(pa, 0n);
+    }
+    this.#written.clear();
   }
 
   /** Writes words, as software does. */
@@ -71,6 +79,7 @@ export class Machine {
   }
 
   set(pa: number, value: bigint): void {
+    this.#written.add(pa);
     const { bank, at } = placeOf(pa);
     view(this.#bytes[bank] as Uint8Array).setBigUint64(at, value, true);
     view(this.#known[bank] as Uint8Array).setBigUint64(at, value, true);
@@ -102,7 +111,7 @@ export class Machine {
   clean(): void {
     const changed = this.changes();
     for (const bytes of [...this.#bytes, ...this.#known]) bytes.fill(0);
-    this.retire();
+    this.next();
     this.engine.events.clear();
     expect(changed, "words that changed and nobody asked for").toEqual({});
     expect(this.engine.memoryUsage().used, "table pages that outlived the test").toBe(0);
