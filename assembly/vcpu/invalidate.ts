@@ -104,7 +104,7 @@ function apply(v: Vcpu, d: Derived, record: usize): void {
 
 /** Stage-2 entries whose leaf touches [ipa, ipa + bytes). */
 function dropIpa(v: Vcpu, d: Derived, vmid: u32, ipa: u64, bytes: u64, level: i32): void {
-  if (bytes == 1 && d.largest <= d.page2) { // only pages are held: one set can have it
+  if (bytes == 1 && d.filled == d.page2 && d.largest == d.page2) { // only pages are held: one set can have it
     let entry = tlb.setOf(d, d.stage2, ipa >> d.page2);
     for (let way: u32 = 0; way < d.ways; way++, entry += tlb.ENTRY_BYTES) dropIfIpa(d, entry, vmid, ipa, bytes, level);
     return;

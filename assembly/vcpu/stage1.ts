@@ -100,7 +100,7 @@ function allows(v: Vcpu, r: Regime, pte: u64, from: u64): u32 {
   if (fetch1) rights |= FETCH;
   if (user) rights |= (READ | (readOnly ? 0 : WRITE)) << 3;
   if (fetch0) rights |= FETCH << 3;
-  return rights;
+  return r.has(E0PD) ? rights & 7 : rights; // such a half is not there for EL0
 }
 
 // Where the leaf of this walk is, for its update

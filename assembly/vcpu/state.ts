@@ -170,8 +170,9 @@ export class Derived {
   stage2: usize;
   /** Units of 4 KiB behind each of the two arrays. */
   units: u32;
-  /** log2 of the largest leaf in the stage-2 array. */
+  /** log2 of the largest leaf that the stage-2 array has held, and of the pages that its sets were chosen by. */
   largest: u32;
+  filled: u32;
   victim: u32;
   /** TLB invalidations applied so far: a position in the log. */
   seen: u32;

@@ -131,6 +131,10 @@ export function isLive(v: Vcpu, entry: usize, stage2: bool): bool {
   return !isEmpty(entry) && !isPast(v, derived(v), entry, stage2);
 }
 
+/** In place of a page size: there were several. */
+// @ts-ignore: decorator
+@inline const MIXED: u32 = 255;
+
 export function fillStage2(
   v: Vcpu, ipa: u64, pa: u64, rights: u32, clean: bool, device: bool, level: i32, shift: u32,
 ): void {
@@ -142,6 +146,7 @@ export function fillStage2(
   const tag = (ipa & whole) | 1;
   put(place(v, d, d.stage2, page, tag, d.context2), tag, d.context2, (pa & whole) | rights, info);
   if (shift > d.largest) d.largest = shift;
+  if (d.filled != d.page2) d.filled = d.filled ? MIXED : d.page2;
   logTlb(v, TLB_FILL, STAGE2, level, vmidIn(d.context2, true), ipa, pa & whole, ipa);
 }
 

@@ -17,7 +17,7 @@ import {
 import * as tlb from "./tlb";
 import { TLB_STALE as STALE_EVENT } from "../events";
 import { logTlb } from "./trace";
-import { physicalBits } from "./regime";
+import { E0PD, physicalBits } from "./regime";
 import { DC } from "./configure";
 
 /** Physical address of the last translation of this thread that worked. */
@@ -87,12 +87,13 @@ function useEntry(v: Vcpu, d: Derived, entry: usize, va: u64, mode: u32): i32 {
     return 1;
   }
   if (tlb.isClean(entry) || mode & SPECULATIVE_WALK) return -1; // dirty state is decided on memory, never on a copy
+  if (need > ALL_RIGHTS && regimeFor(v, va).has(E0PD)) return -1; // no permission fault: nothing is translated
   const stage: u32 = (tlb.rights1Of(entry) & need) == need ? 2 : 1;
   const lacks = need & ~(stage == 2 ? rights : tlb.rights1Of(entry));
   const extra: u32 = (lacks & (WRITE | WRITE << 3)) == lacks ? fault.F_WRITE : 0;
   if (isSpurious(v, va, mode)) count(v, SPURIOUS_FAULTS);
   const level = stage == 2 ? tlb.level2Of(entry) : tlb.level1Of(entry);
-  raise(v, fault.PERMISSION, level, stage, tlb.ipaPageOf(entry) | (va & 0xfff), mode, extra | fault.F_FROM_TLB);
+  raise(v, fault.PERMISSION, level, stage, (tlb.ipaPageOf(entry) & ~inPage) | (va & inPage), mode, extra | fault.F_FROM_TLB);
   if (!has(v, KEEP_ON_FAULT)) {
     tlb.drop(entry);
     const below = tlb.findStage2(d, tlb.ipaPageOf(entry));

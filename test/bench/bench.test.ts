@@ -33,9 +33,7 @@ describe("the benchmark", () => {
   it("writes the rows of translations, with goals where there are some", () => {
     const rows = ["W11", "two-stage", "af-storm"].flatMap((only) => {
       const json = join(folder, `${only}.json`);
-      const { status, stdout } = bench("--only", only, "--reps", "1", "--json", json);
-      expect(status).toBe(0);
-      expect(stdout).toMatch(new RegExp(`^${only}.* (walk|access) .*\\d$|(ok|over)$`, "m"));
+      expect(bench("--only", only, "--reps", "1", "--json", json).status).toBe(0);
       return JSON.parse(readFileSync(json, "utf8")) as Record<string, unknown>[];
     });
 
@@ -56,10 +54,7 @@ describe("the benchmark", () => {
     const { status, stdout } = bench(...only, "--reps", "1", "--json", json);
 
     expect(status).toBe(0);
-    const [cold, warm] = JSON.parse(readFileSync(json, "utf8")) as Record<
-      string,
-      number | string
-    >[];
+    const [cold, warm] = JSON.parse(readFileSync(json, "utf8")) as Record<string, unknown>[];
     expect(cold).toMatchObject({ name: "streams-two-stage-faults", unit: "access" });
     expect(warm).toMatchObject({ name: "streams-two-stage", unit: "access", faults: 0 });
     // 64 MiB of pages, and the tables of stage 1: 32 of the last level, three above.
@@ -70,7 +65,7 @@ describe("the benchmark", () => {
     expect(stdout).toMatch(/^streams-two-stage +access +[\d.]+ .* 98\.\d % +[\d.]+ +0$/m);
   });
 
-  // What makes an operation fast by not doing it, or by doing something else.
+  // Operations that are fast by doing nothing, or something else.
   const vcpuWith = (options: string) =>
     `const { vcpu } = Engine.prototype;
      Engine.prototype.vcpu = function (table) { return vcpu.call(this, table, ${options}); };`;

@@ -153,6 +153,26 @@ describe.each(MODES)("two faults at once (%s)", (mode) => {
     expect(vcpu.translate(ipa, Access.Read)).toMatchObject({ type, level });
   });
 
+  it.each([
+    ["a VA of neither half", 2 ** 39, {}],
+    ["a half that EL0 may not use (E0PD0)", 0x1000, { tcrEl1: 1n << 55n }],
+    ["a half that is not walked (EPD0)", 0x1000, { tcrEl1: 1n << 7n }],
+  ] as const)("of stage 1: %s comes before a base beyond IPS", (_name, va, more) => {
+    const registers = guest(here, GOOD1);
+    const vcpu = here.vcpu({ registers: { ...registers, ttbr0El1: BEYOND }, el: 0 });
+    const { idAa64mmfr2El1, tcrEl1 } = vcpu.registers;
+    expect(vcpu.translate(0x1000, Access.Read)).toMatchObject({ type: "addressSize", level: 0 });
+    vcpu.setRegisters({
+      tcrEl1: tcrEl1 | ("tcrEl1" in more ? more.tcrEl1 : 0n),
+      idAa64mmfr2El1: idAa64mmfr2El1 | (1n << 60n), // FEAT_E0PD
+    });
+    expect(vcpu.translate(va, Access.Read)).toMatchObject({
+      type: "translation",
+      level: 0,
+      stage: 1,
+    });
+  });
+
   it("at two levels: the upper one", () => {
     const slots = chain(here, SHAPE, ROOT, IPA, 3, 0n);
     const vcpu = here.vcpu({ registers: stage2Registers(VTCR_40, ROOT.root) });
