@@ -1,7 +1,7 @@
 /** Stage-2 translation through the TLB: a cached entry of the IPA, or a walk that leaves one. */
 import * as fault from "./fault";
 import { raise } from "./fault";
-import { HD } from "./regime";
+import { HD, TELLS_DIRTY } from "./regime";
 import * as second from "./stage2";
 import { DBM, isDevice, needOf, walkStage2 } from "./stage2";
 import {
@@ -37,7 +37,7 @@ export function translateStage2(v: Vcpu, ipa: u64, mode: u32): bool {
   }
   if (!walkStage2(v, ipa, mode)) return false;
   allowed = second.allowed(v, r, second.leaf);
-  clean = r.has(HD) && (second.leaf & DBM) != 0 && !(second.leaf & S2AP_W);
+  clean = r.has(HD | TELLS_DIRTY) && (second.leaf & DBM) != 0 && !(second.leaf & S2AP_W);
   device = isDevice(v, r, second.leaf);
   if (cached) tlb.fillStage2(v, ipa, second.pa, allowed, clean, device, second.level, second.shift);
   return true;

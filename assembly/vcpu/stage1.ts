@@ -129,9 +129,11 @@ function descriptorAt(v: Vcpu, address: u64, mode: u32, at: i32): usize {
 
 /** Translates `va` (untagged) to `ipa`. False: a fault was recorded. */
 export function walkStage1(v: Vcpu, r: Regime, va: u64, mode: u32): bool {
+  const closed = r.has(E0PD) && (derived(v).el0 || mode & UNPRIVILEGED);
+  if (r.refusal == fault.TRANSLATION || !isInput(r, va) || closed) {
+    return raise(v, fault.TRANSLATION, 0, 1, 0, mode, 0);
+  }
   if (r.refusal != fault.NONE) return raise(v, r.refusal, 0, 1, 0, mode, 0);
-  if (!isInput(r, va)) return raise(v, fault.TRANSLATION, 0, 1, 0, mode, 0);
-  if (r.has(E0PD) && (derived(v).el0 || mode & UNPRIVILEGED)) return raise(v, fault.TRANSLATION, 0, 1, 0, mode, 0);
   while (true) {
     if (!descend(v, r, va, mode)) return false;
     const result = checkLeaf(v, r, va, mode);

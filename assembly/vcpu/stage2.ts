@@ -74,8 +74,8 @@ export function setFound(address: u64, at: i32, size: u32): void { found(0, at, 
 /** Translates `ipa`. False: a fault was recorded. */
 export function walkStage2(v: Vcpu, ipa: u64, mode: u32): bool {
   const r = stage2Of(v);
+  if (r.refusal == fault.TRANSLATION || ipa >> r.iaBits) return raise(v, fault.TRANSLATION, 0, 2, ipa, mode, 0);
   if (r.refusal != fault.NONE) return raise(v, r.refusal, 0, 2, ipa, mode, 0);
-  if (ipa >> r.iaBits) return raise(v, fault.TRANSLATION, 0, 2, ipa, mode, 0);
   while (true) {
     const slot = descend(v, r, ipa, mode);
     if (!slot) return false;

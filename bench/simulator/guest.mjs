@@ -5,7 +5,7 @@ import { GIB, PAGE, PARANGE_48, PA_OFFSET } from "../bed.mjs";
 import { stage1Bytes, writeStage1 } from "../stage1.mjs";
 
 /** Memory for programs, and where it is for the guest. Its stage-1 tables lie behind. */
-export const DATA = { ipa: GIB, size: 2 ** 26 };
+export const DATA = { ipa: GIB, size: 2 ** 25 };
 const TABLES = DATA.ipa + DATA.size;
 const RAM_BYTES = DATA.size + stage1Bytes(DATA.size);
 /** Virtual addresses are intermediate physical ones plus this, where stage 1 is on. */
@@ -23,7 +23,17 @@ const FAULT = WalkFlag.SHARED | WalkFlag.HANDLE_FAULT;
  * @property {boolean} tlb
  */
 
-/** A guest with nothing mapped, and zeros in its memory. */
+/**
+ * What is in DATA at first: each word holds its number, so that no load of another word goes unnoticed.
+ *
+ * @param {Uint32Array} words
+ */
+export function fillFresh(words) {
+  for (let i = 0; i < words.length; i++) words[i] = i;
+  return words;
+}
+
+/** A guest with nothing mapped, and its memory as it is at first. */
 export class Guest {
   /** Faults served. */
   faults = 0;
@@ -34,14 +44,15 @@ export class Guest {
    */
   constructor(engine, { stage1, tlb }) {
     this.memory = engine.memoryMap.bytes(GUEST_RAM.pa, GUEST_RAM.size);
-    this.memory.fill(0);
+    const { buffer, byteOffset } = this.memory;
+    fillFresh(new Uint32Array(buffer, byteOffset, DATA.size / 4));
     this.s2 = engine.stage2({ ipaBits: 40, parange: PARANGE_48 });
     this.vcpu = engine.vcpu(this.s2, tlb ? {} : { tlb });
     /** Virtual address of the first byte of DATA. */
     this.data = DATA.ipa;
     if (!stage1) return;
     this.data += VA_OFFSET;
-    const tables = this.memory.subarray(DATA.size);
+    const tables = this.memory.subarray(DATA.size).fill(0);
     this.vcpu.setRegisters(writeStage1(tables, { ...DATA, va: this.data, tables: TABLES }));
   }
 
@@ -86,6 +97,12 @@ export class Guest {
     if (page < DATA.ipa || page >= DATA.ipa + RAM_BYTES) throw unexpected(fault);
     this.s2.map({ ipa: page, size: PAGE, pa: page + PA_OFFSET, prot: Prot.RWX, flags: FAULT });
     this.faults++;
+  }
+
+  /** Whether DATA holds this. @param {Uint32Array} words */
+  holds(words) {
+    const held = this.memory.subarray(0, DATA.size);
+    return Buffer.compare(held, new Uint8Array(words.buffer)) === 0;
   }
 
   dispose() {

@@ -5,17 +5,33 @@ import { Engine } from "stage2";
 import { measure } from "../measure.mjs";
 import { UsageError, selects } from "../options.mjs";
 import { figure, formatTable, toRow } from "../rows.mjs";
-import { DATA, GUEST_RAM, Guest } from "./guest.mjs";
+import { DATA, GUEST_RAM, Guest, fillFresh } from "./guest.mjs";
 import { replay, streams, zipf } from "./pattern.mjs";
 
 const ACCESSES = 2 ** 20;
 
+const PATTERNS = { zipf, streams };
+
 /**
- * @typedef {object} Scenario
- * @property {string} name
+ * Each with each pattern. `mapped`: the guest made the same accesses before, no page is missing and the TLB is in use.
+ *
+ * @type {[suffix: string, options: import("./guest.mjs").GuestOptions, mapped: boolean][]}
+ */
+const GUESTS = [
+  ["-faults", { stage1: false, tlb: true }, false],
+  ["", { stage1: false, tlb: true }, true],
+  ["-no-tlb", { stage1: false, tlb: false }, true],
+  ["-two-stage-faults", { stage1: true, tlb: true }, false],
+  ["-two-stage", { stage1: true, tlb: true }, true],
+];
+
+/**
+ * A program, and what it comes to.
+ *
+ * @typedef {object} Program
  * @property {import("./pattern.mjs").Pattern} pattern
- * @property {import("./guest.mjs").GuestOptions} options
- * @property {boolean} mapped the guest made the same accesses before: no page is missing, and the TLB is in use
+ * @property {Uint32Array} memory after one run, or more
+ * @property {number[]} sums of what the first run loads, and the second
  */
 
 /**
@@ -29,29 +45,6 @@ const ACCESSES = 2 ** 20;
 
 /** @typedef {import("../rows.mjs").Row & Happened} SimulatorRow */
 
-/** @returns {Scenario[]} */
-function scenarios() {
-  const patterns = { zipf: zipf(DATA.size, ACCESSES), streams: streams(DATA.size, ACCESSES) };
-  return Object.entries(patterns).flatMap(([name, pattern]) => {
-    /** @param {string} suffix @param {Partial<Scenario["options"]>} options @param {boolean} mapped @returns {Scenario} */
-    const scenario = (suffix, options, mapped) => {
-      return {
-        name: name + suffix,
-        pattern,
-        options: { stage1: false, tlb: true, ...options },
-        mapped,
-      };
-    };
-    return [
-      scenario("-faults", {}, false),
-      scenario("", {}, true),
-      scenario("-no-tlb", { tlb: false }, true),
-      scenario("-two-stage-faults", { stage1: true }, false),
-      scenario("-two-stage", { stage1: true }, true),
-    ];
-  });
-}
-
 /**
  * @param {string} only
  * @param {number} reps
@@ -59,27 +52,51 @@ function scenarios() {
  * @returns {Promise<SimulatorRow[]>}
  */
 export async function simulatorRows(only, reps, progress) {
-  const selected = scenarios().filter(({ name }) => selects(only, name));
-  if (selected.length === 0) throw new UsageError(`no guest is named ${only}`);
-
   const engine = await Engine.create({ guestRam: GUEST_RAM });
-  const workloads = selected.map((scenario) => simulation(engine, scenario));
-  const { ours } = measure(workloads, reps, undefined, progress);
+  const simulations = allSimulations(engine, only);
+  if (simulations.length === 0) throw new UsageError(`no guest is named ${only}`);
+
+  const { ours } = measure(simulations, reps, undefined, progress);
   engine.dispose();
-  return workloads.map((workload) => ({
-    ...toRow(workload, ours.get(workload.name) ?? [], undefined),
-    ...workload.happened(),
+  return simulations.map((simulation) => ({
+    ...toRow(simulation, ours.get(simulation.name) ?? [], undefined),
+    ...simulation.happened(),
   }));
 }
 
 /**
  * @param {Engine} engine
- * @param {Scenario} scenario
- * @returns {import("../measure.mjs").Workload & { happened(): Happened }}
+ * @param {string} only
+ * @returns {Simulation[]}
  */
-function simulation(engine, { name, pattern, options, mapped }) {
-  const expected = new Uint32Array(pattern.bytes / 4);
-  const sums = [replay(pattern, expected), replay(pattern, expected)];
+function allSimulations(engine, only) {
+  return Object.entries(PATTERNS).flatMap(([pattern, make]) => {
+    const guests = GUESTS.filter(([suffix]) => selects(only, pattern + suffix));
+    if (guests.length === 0) return [];
+    const program = toProgram(make(DATA.size, ACCESSES));
+    return guests.map(([suffix, options, mapped]) =>
+      simulation(engine, pattern + suffix, program, options, mapped),
+    );
+  });
+}
+
+/** @param {import("./pattern.mjs").Pattern} pattern @returns {Program} */
+function toProgram(pattern) {
+  const memory = fillFresh(new Uint32Array(DATA.size / 4));
+  return { pattern, memory, sums: [replay(pattern, memory), replay(pattern, memory)] };
+}
+
+/** @typedef {import("../measure.mjs").Workload & { happened(): Happened }} Simulation */
+
+/**
+ * @param {Engine} engine
+ * @param {string} name
+ * @param {Program} program
+ * @param {import("./guest.mjs").GuestOptions} options
+ * @param {boolean} mapped
+ * @returns {Simulation}
+ */
+function simulation(engine, name, { pattern, memory, sums }, options, mapped) {
   /** @type {Guest} */
   let guest;
   let sum = NaN;
@@ -100,7 +117,7 @@ function simulation(engine, { name, pattern, options, mapped }) {
     },
     verify() {
       assert.equal(sum, sums[Number(mapped)], `${name}: what was loaded`);
-      assert.ok(holds(guest, expected), `${name}: what was stored`);
+      assert.ok(guest.holds(memory), `${name}: what was stored`);
       happened = count(guest, pattern.offsets.length);
       guest.dispose();
     },
@@ -122,13 +139,6 @@ function runProgram(guest, { offsets, writes }) {
     else sum += guest.load(va);
   }
   return sum;
-}
-
-/** @param {Guest} guest @param {Uint32Array} expected */
-function holds({ memory }, expected) {
-  return (
-    Buffer.compare(memory.subarray(0, expected.byteLength), new Uint8Array(expected.buffer)) === 0
-  );
 }
 
 /** @param {Guest} guest @param {number} accesses @returns {Happened} */

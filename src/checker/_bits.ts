@@ -127,7 +127,7 @@ export function sameButHardware(a: bigint, b: bigint): boolean {
   return ((a ^ b) & ~UPDATED_BY_HARDWARE) === 0n;
 }
 
-/** Entries of a contiguous group at this level; 0 where the hint says nothing (Arm ARM D8.7.1). */
+/** Entries of a contiguous group at this level; 0 where the hint says nothing (Arm ARM D8.6). */
 export function groupSize(pageShift: number, level: number): number {
   if (pageShift === 12) return level >= 1 ? 16 : 0;
   if (pageShift === 14) return level === LAST_LEVEL ? 128 : level === 2 ? 32 : 0;

@@ -1,5 +1,5 @@
 /**
- * Follows invalidations to their end (Arm ARM D8.17). A CPU may walk and fill its TLB at any time, so the steps count only in
+ * Follows invalidations to their end (Arm ARM D8.14). A CPU may walk and fill its TLB at any time, so the steps count only in
  * this order, each by the same agent:
  *
  *   store ── DSB ── TLBI by IPA ── DSB ISH ── TLBI VMALLE1 ── DSB ISH ── clean

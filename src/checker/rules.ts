@@ -1,4 +1,4 @@
-/** What the checker can find, and how it says so. Arm ARM is DDI 0487; section numbers as of issue L. */
+/** What the checker can find, and how it says so. */
 
 /** Rules, with what the architecture or the page-table software asks for. */
 export const RULES = {
@@ -6,19 +6,19 @@ export const RULES = {
     "a valid entry changes its address, size, memory type or shareability only by way of an invalid one (Arm ARM D8.16.1)",
   "early-make":
     "what replaces a broken entry is written when the TLB invalidation of the old one is complete: store, DSB, TLBI by IPA, " +
-    "DSB, TLBI of what was combined with it, DSB (Arm ARM D8.16.1, D8.17)",
+    "DSB, TLBI of what was combined with it, DSB (Arm ARM D8.14, D8.16.1)",
   "early-reuse":
     "a table page is freed, written or used anew only when no walk cache can lead to it: unlinked, and invalidated " +
     "(Arm ARM D8.16.1)",
   "missing-tlbi":
-    "an operation that takes a translation away invalidates it before it ends (Arm ARM D8.17)",
+    "an operation that takes a translation away invalidates it before it ends (Arm ARM D8.14)",
   "use-after-tlbi":
-    "when the DSB behind a TLBI is complete, no CPU uses what it covers (Arm ARM D8.17)",
+    "when the DSB behind a TLBI is complete, no CPU uses what it covers (Arm ARM D8.14)",
   "tlb-conflict":
-    "two entries of a TLB match one address: break-before-make or an invalidation was left out (Arm ARM D8.17.5)",
+    "two entries of a TLB match one address: break-before-make or an invalidation was left out (Arm ARM D8.16)",
   "contiguous-group":
-    "entries with the contiguous hint agree over their whole group (Arm ARM D8.7.1)",
-  "locked-marker": "who puts the locked marker into an entry is who takes it out (PGTABLE locked)",
+    "entries with the contiguous hint agree over their whole group (Arm ARM D8.6)",
+  "locked-marker": "who puts the locked marker into an entry is who takes it out (KVM_INVALID_PTE_LOCKED)",
 } as const;
 
 /** Name of a rule. */
