@@ -147,6 +147,8 @@ function readPieces(v: Vcpu, va: u64, size: u32, mode: u32): bool {
 
 function writePieces(v: Vcpu, va: u64, size: u32, mode: u32, value: u64, upper: u64): bool {
   const second = border(v, va);
+  // A store that faults in one page makes none dirty: both are asked before either is.
+  if (!pointerFor(v, va, mode | STAY_CLEAN) || !pointerFor(v, second, mode | STAY_CLEAN)) return false;
   const a = pointerFor(v, va, mode);
   if (!a) return false;
   const start = physical;

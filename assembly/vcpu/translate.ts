@@ -61,9 +61,9 @@ function beyondTlb(v: Vcpu, va: u64, mode: u32): f64 {
 export function resolve(v: Vcpu, va: u64, mode: u32): bool {
   const d = derived(v);
   beginAccess(va, mode);
+  if (d.hasTlb && head() != d.seen) applyInvalidations(v); // before anything is looked up, by the program or for it
   if (v.speculate && !(mode & (IS_PROBE | IS_AT | SPECULATIVE_WALK))) speculate(v, d, va, mode);
   if (!d.hasTlb || d.el2 || mode & (IS_PROBE | IS_AT)) return walk(v, d, va, mode);
-  if (head() != d.seen) applyInvalidations(v);
   const entry = tlb.findCombined(d, va);
   if (entry) {
     if (has(v, CHECKER) && !(mode & SPECULATIVE_WALK)) compareWithMemory(v, d, entry, va, mode);

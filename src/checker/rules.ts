@@ -18,7 +18,8 @@ export const RULES = {
     "two entries of a TLB match one address: break-before-make or an invalidation was left out (Arm ARM D8.16)",
   "contiguous-group":
     "entries with the contiguous hint agree over their whole group (Arm ARM D8.6)",
-  "locked-marker": "who puts the locked marker into an entry is who takes it out (KVM_INVALID_PTE_LOCKED)",
+  "locked-marker":
+    "who puts the locked marker into an entry is who takes it out (KVM_INVALID_PTE_LOCKED)",
 } as const;
 
 /** Name of a rule. */
