@@ -530,7 +530,7 @@ export const FAULT_FLAG = {
 /** Event kinds of vCPUs. aux: number of the vCPU << 4 | what is said here. */
 export const VCPU_EVENT = {
   HW_READ: 64, //     aux stage; level, a PA of the descriptor, b value, c input address of that stage
-  HW_UPDATE: 65, //   aux stage; n 1 AF, 2 dirty, 3 both; a PA of the descriptor, b new value, c input address
+  HW_UPDATE: 65, //   aux stage; n 1 AF, 2 dirty, 3 both, 4 made clean; a PA of the descriptor, b new value, c input address
   TLB_FILL: 66, //    aux TLB_KIND; n VMID | ASID << 16, a input address, b output word, c IPA
   TLB_STALE: 67, //   aux TLB_KIND; a input address, b PA that the entry gives, c PA that memory gives now (2^64 - 1: none)
   TLB_CONFLICT: 68, // aux TLB_KIND; a input address, b PA of the new entry, c PA of the other

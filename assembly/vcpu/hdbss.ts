@@ -6,12 +6,15 @@
  *   HDBSSBR: base 55:12, size 3:0 (4 KiB << SZ)     HDBSSPROD: FSC 31:26, INDEX 18:0
  */
 import { isValid, LAST_LEVEL, S2AP_W, TYPE } from "../descriptor";
+import { HW_UPDATE } from "../events";
 import { dataPointer, pointerTo } from "../memory";
 import * as slots from "../slot";
 import * as fault from "./fault";
 import { raise } from "./fault";
 import { Regime } from "./regime";
-import { count, HDBSS_ENTRIES, stage2Of, Vcpu } from "./state";
+import { count, HDBSS_ENTRIES, stage2Of, UPDATES, Vcpu } from "./state";
+import { logStep } from "./trace";
+import { exchange } from "./update";
 
 // @ts-ignore: decorator
 @inline const BASE: u64 = 0x00ff_ffff_ffff_f000;
@@ -50,6 +53,9 @@ export function advance(v: Vcpu): void {
 
 // ---- HACDBS ---------------------------------------------------------------------------------------------------
 
+/** What an update event says when the cleaner made it. */
+// @ts-ignore: decorator
+@inline const MADE_CLEAN: u32 = 4;
 /** TTWL of level -1. */
 // @ts-ignore: decorator
 @inline const LEVEL_MINUS_1: i32 = 7;
@@ -106,8 +112,9 @@ function cleanEntry(v: Vcpu, r: Regime, ipa: u64, level: i32): u64 {
         if (at == 3 && !(pte & TYPE)) return WALK_FAILED;
         if (at != level) return LEVEL_MISMATCH;
         if (!(pte & DBM) || !(pte & S2AP_W)) return 0;
-        if (slots.compareExchange(slot, pte, pte & ~S2AP_W) == pte) return 0;
-        break; // lost to another walk or to software: look again
+        if (!exchange(v, slot, pte, pte & ~S2AP_W)) break; // lost to another walk or to software: look again
+        if (v.events & UPDATES) logStep(v, HW_UPDATE, 2, at, MADE_CLEAN, slot, pte & ~S2AP_W, ipa);
+        return 0;
       }
       if (at == level) return LEVEL_MISMATCH;
       at++;

@@ -136,8 +136,12 @@ function descend(v: Vcpu, r: Regime, ipa: u64, mode: u32): usize {
       raise(v, fault.ADDRESS_SIZE, at, 2, ipa, mode, 0);
       return 0;
     }
-    if (r.has(HAFT) && !(pte & AF) && !quiet) {
-      slots.compareExchange(slot, pte, pte | AF); // lost: the entry changed, and the flag with it or at the next walk
+    if (r.has(HAFT) && !(pte & AF) && changes(v, mode)) {
+      if (has(v, NO_ATOMIC_UPDATE)) {
+        raise(v, fault.NO_ATOMIC_UPDATES, 0, 2, ipa, mode, 0);
+        return 0;
+      }
+      if (!update(v, slot, pte, AF, at, 2, ipa)) continue; // the entry changed: look at what it is now
     }
     at++;
     size -= stride;

@@ -10,15 +10,19 @@ import { lockGranule, unlockGranule } from "./granule";
 import { AF_STAGE1, AF_STAGE2, count, DIRTY_STAGE1, DIRTY_STAGE2, has, STRICT_MONITOR, UPDATES, Vcpu } from "./state";
 import { logStep } from "./trace";
 
+/** One exchange of a descriptor by hardware. False: it is no longer `old`, and nothing was written. */
+export function exchange(v: Vcpu, slot: usize, old: u64, next: u64): bool {
+  if (!has(v, STRICT_MONITOR)) return slots.compareExchange(slot, old, next) == old;
+  const version = lockGranule(slot, v.ergShift);
+  const done = slots.compareExchange(slot, old, next) == old;
+  unlockGranule(slot, v.ergShift, version, done);
+  return done;
+}
+
 /** Flips the bits of `change` in an entry that still is `old`. False: it is not, nothing was written; walk again. */
 export function update(v: Vcpu, slot: usize, old: u64, change: u64, level: i32, stage: u32, ia: u64): bool {
   const next = old ^ change;
-  if (has(v, STRICT_MONITOR)) {
-    const version = lockGranule(slot, v.ergShift);
-    const done = slots.compareExchange(slot, old, next) == old;
-    unlockGranule(slot, v.ergShift, version, done);
-    if (!done) return false;
-  } else if (slots.compareExchange(slot, old, next) != old) return false;
+  if (!exchange(v, slot, old, next)) return false;
   const young = (change & AF) != 0;
   const dirty = (change & ~AF) != 0;
   if (young) count(v, stage == 2 ? AF_STAGE2 : AF_STAGE1);

@@ -91,7 +91,7 @@ describe("a session with one thing wrong", () => {
   });
 });
 
-const RUNS: Record<Granule, number> = { "4K": 150, "16K": 30, "64K": 8 };
+const RUNS: Record<Granule, number> = { "4K": 80, "16K": 12, "64K": 4 };
 
 describe("random operations", () => {
   it.each(Object.keys(RUNS) as Granule[])(

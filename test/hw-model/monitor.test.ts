@@ -31,7 +31,7 @@ describe.each(MODES)("exclusive monitors (%s)", (mode) => {
   const guest = (options: VcpuOptions = {}): Vcpu =>
     here.vcpu({ registers: flatRegisters("HA HD"), ...options });
   const editor = (options: VcpuOptions = {}): Vcpu =>
-    here.vcpu({ registers: { hcrEl2: HCR.RW | HCR.DC }, ...options });
+    here.vcpu({ registers: { hcrEl2: HCR.RW }, ...options });
   const WORD = paOf(0);
 
   it.each([{}, STRICT])("let a store through that nobody came before: %o", (options) => {

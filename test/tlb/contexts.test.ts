@@ -22,7 +22,7 @@ describe.each(MODES)("contexts of TLB entries (%s)", (mode) => {
     vcpu = make();
   });
 
-  /** A second address space: VA to DATA + `offset`; its root, as TTBR0. */
+  /** An address space of its own: 8 pages from VA on to DATA + `offset`; its root, as TTBR0. */
   function space(offset: number, bits = S1.NOT_GLOBAL): number {
     const [root, middle, last] = [guest.newTable(), guest.newTable(), guest.newTable()];
     const word = (table: number, index: number, value: bigint) => {
@@ -31,21 +31,21 @@ describe.each(MODES)("contexts of TLB entries (%s)", (mode) => {
     };
     word(root, 0, BigInt(middle) | 3n);
     word(middle, VA / 0x20_0000, BigInt(last) | 3n);
-    word(last, 0, BigInt(DATA + offset) | S1.PAGE | bits);
+    for (let i = 0; i < 8; i++) word(last, i, BigInt(DATA + offset + i * PAGE) | S1.PAGE | bits);
     return root;
   }
   const enterSpace = (asid: number, root: number, more: Partial<Registers> = {}) =>
     vcpu.setRegisters({ ...guest.registers(asid, { ttbr0: root }), ...more });
 
   it("ASIDs: each has its own, and comes back to it", () => {
-    const roots = [0, 1, 2, 3, 4].map((i) => space(i * PAGE));
+    const roots = [0, 1, 2, 3].map((i) => space(i * PAGE)); // as many as a set has ways
     for (let round = 0; round < 4; round++) {
       for (const [i, root] of roots.entries()) {
         enterSpace(i + 1, root);
         expect(read(VA)).toBe(OUT + i * PAGE);
       }
     }
-    expect(vcpu.statistics.tlb).toMatchObject({ hits: 15, misses: 5 });
+    expect(vcpu.statistics.tlb).toMatchObject({ hits: 12, misses: 4 });
   });
 
   it("ASIDs: 8 or 16 bits of them, as TCR_EL1.AS says", () => {
@@ -213,9 +213,6 @@ describe.each(MODES)("contexts of TLB entries (%s)", (mode) => {
       ["neither", { sctlrEl1: 0n, hcrEl2: hcrEl2 & ~HCR_VM }, at],
       ["stage 2, cacheable", { sctlrEl1: 0n, hcrEl2: hcrEl2 | HCR_DC }, at + 0x4000_0000],
     ];
-    // Stage 1 alone walks tables at physical addresses
-    const alone = guest.newTable();
-    here.engine.memoryMap.bytes(guest.paOf(alone), PAGE);
     for (let round = 0; round < 4; round++) {
       for (const [what, registers, wanted] of combinations) {
         vcpu.setRegisters(registers);
@@ -224,7 +221,7 @@ describe.each(MODES)("contexts of TLB entries (%s)", (mode) => {
       }
       combinations.reverse();
     }
-    // Of 32 reads the first two of each combination at most walk: DC takes no part in the tags.
+    // DC with VM is stage 2 alone, like the second.
     expect(vcpu.statistics.tlb.misses).toBe(3);
   });
 
@@ -234,8 +231,8 @@ describe.each(MODES)("contexts of TLB entries (%s)", (mode) => {
     vcpu.setRegisters(guest.registers(1));
     expect(read(VA)).toBe(OUT);
     vcpu.setRegisters({ hcrEl2: hcrEl2 & ~HCR_VM });
-    // The same tables, now at physical addresses, where nothing is.
-    expect(read(VA)).toMatchObject({ type: "externalAbortOnWalk", stage: 1 });
+    // The addresses of the guest's tables are physical now, and lead elsewhere.
+    expect(read(VA)).toMatchObject({ stage: 1, el: 1, fromTlb: false });
     vcpu.setRegisters({ hcrEl2 });
     expect(read(VA)).toBe(OUT);
     expect(vcpu.statistics.tlb.hits).toBe(1);
@@ -243,19 +240,40 @@ describe.each(MODES)("contexts of TLB entries (%s)", (mode) => {
 
   describe("more contexts than there are names", () => {
     it("4,095: names start anew, and no entry is taken for another's", () => {
-      const roots = [space(0), space(PAGE), space(2 * PAGE)];
-      const rounds = 9000;
-      for (let i = 0; i < rounds; i++) {
-        enterSpace(i % 65_536, roots[i % 3] as number);
-        expect(read(VA)).toBe(OUT + (i % 3) * PAGE);
-        if (i % 9 === 0) expect(read(VA)).toBe(OUT + (i % 3) * PAGE);
+      const [a, b] = [space(0), space(0x8_0000)];
+      // Entries of the first names, each in a set of its own, where nothing drives them out.
+      for (let i = 0; i < 8; i++) {
+        enterSpace(1 + i, a);
+        expect(read(VA + i * PAGE)).toBe(OUT + i * PAGE);
       }
-      expect(vcpu.statistics.tlb.hits).toBe(rounds / 9);
+      for (let asid = 100; asid < 4150; asid++) enterSpace(asid, b);
+      // Whoever has their names now
+      for (let asid = 5000; asid < 5200; asid++) {
+        enterSpace(asid, b);
+        for (let i = 0; i < 8; i++) expect(read(VA + i * PAGE)).toBe(OUT + 0x8_0000 + i * PAGE);
+        vcpu.tlbi("ASIDE1", { asid });
+      }
+      for (let i = 0; i < 8; i++) {
+        enterSpace(1 + i, a);
+        expect(read(VA + i * PAGE)).toBe(OUT + i * PAGE);
+      }
+    });
+
+    it("the same in the middle of a guest's global and other names", () => {
+      const [a, b] = [space(0, 0n), space(0x8_0000)];
+      for (let i = 0; i < 4500; i++) {
+        enterSpace(1 + i, i % 2 === 0 ? a : b);
+        if (i % 50 !== 0 && (i < 4060 || i > 4120)) continue;
+        vcpu.tlbi("VMALLE1");
+        for (let again = 0; again < 2; again++) {
+          expect(read(VA + PAGE)).toBe(OUT + PAGE + (i % 2) * 0x8_0000);
+        }
+      }
     });
 
     it("each with another table under the same ASID again, after its invalidation", () => {
       const roots = [space(0), space(PAGE)];
-      for (let i = 0; i < 5000; i++) {
+      for (let i = 0; i < 1500; i++) {
         enterSpace(1 + (i & 3), roots[i % 2] as number);
         vcpu.tlbi("ASIDE1", { asid: 1 + (i & 3) });
         expect(read(VA)).toBe(OUT + (i % 2) * PAGE);
@@ -266,13 +284,13 @@ describe.each(MODES)("contexts of TLB entries (%s)", (mode) => {
     it("of one VMID that is invalidated as a whole over and over: generations", () => {
       const slot = guest.slot2(DATA);
       const before = slot.value;
-      for (let i = 0; i < 10_000; i++) {
+      for (let i = 0; i < 3000; i++) {
         slot.value = before + BigInt((i & 1) * PAGE);
         vcpu.tlbi("VMALLS12E1");
         expect(read(DATA)).toBe(OUT + (i & 1) * PAGE);
       }
       slot.value = before;
-      expect(vcpu.statistics.tlb).toMatchObject({ hits: 0, misses: 10_000 });
+      expect(vcpu.statistics.tlb).toMatchObject({ hits: 0, misses: 3000 });
     });
 
     it("of many VMIDs, more than have generations of their own", () => {
@@ -286,7 +304,7 @@ describe.each(MODES)("contexts of TLB entries (%s)", (mode) => {
         enter(i);
         expect(read(DATA)).toBe(OUT + i * PAGE);
       }
-      for (let step = 0; step < 2000; step++) {
+      for (let step = 0; step < 1000; step++) {
         const i = (step * 7) % 40;
         enter(i);
         if (step % 5 === 0) {

@@ -112,6 +112,11 @@ describe("the instruction in the syndrome", () => {
     expect(access).toEqual({ size, sixtyFour: size === 8, ...usual });
   });
 
+  it("replaces the one that was told before", () => {
+    const first = fault().withSyndrome({ size: 8, register: 31, acquireRelease: true });
+    expect(first.withSyndrome({ size: 1 }).esr).toBe(fault().withSyndrome({ size: 1 }).esr);
+  });
+
   it("is told only for data aborts of stage 2 to EL2 that are the access itself", () => {
     const without: Partial<FaultRecord>[] = [
       { flags: WRITE.flags | FAULT_FLAG.S1PTW },

@@ -5,6 +5,7 @@ import {
   Engine,
   Fault,
   Prot,
+  type Registers,
   type Stage2,
   type Vcpu,
   type VcpuOptions,
@@ -12,6 +13,7 @@ import {
 } from "../../src/index.ts";
 import { boot } from "../../src/_vcpu_boot.ts";
 import { VcpuCore } from "../../src/_vcpu_core.ts";
+import { stage1Form, stage2Form } from "../../src/_vcpu_form.ts";
 import { checkedSettings } from "../../src/_vcpu_options.ts";
 import { traced } from "../../src/_vcpu_trace.ts";
 import { MODES, SMALL, errorOf, lab } from "../support.ts";
@@ -25,6 +27,43 @@ const STAGE1 = {
   ...{ ttbr0El1: 0x4000_0000n, ttbr1El1: 0x4000_0000n, mairEl1: 0xff44n, sctlrEl1: 1n },
   tcrEl1: 25n | (25n << 16n) | (2n << 30n) | (2n << 32n),
 };
+
+describe("forms of descriptors", () => {
+  const registers = (changes: Partial<Registers>): Registers => {
+    const none = { tcrEl1: 0n, tcrEl2: 0n, vtcrEl2: 0n, hcrEl2: 0n, idAa64mmfr0El1: 0n };
+    return { ...none, idAa64mmfr1El1: 0n, idAa64mmfr2El1: 0n, ...changes } as Registers;
+  };
+  /** 4K, 16K and 64K with 52-bit descriptors at stage 1, and so at stage 2. */
+  const WIDE = { idAa64mmfr0El1: (1n << 28n) | (2n << 20n) | 6n };
+
+  it("of stage 1 go by the half of the addresses, and by EL2's own register", () => {
+    const tcrEl1 = (1n << 14n) | (1n << 30n) | (1n << 59n); // TG0 64K, TG1 16K, DS
+    const all = registers({ ...WIDE, tcrEl1, tcrEl2: 2n << 14n });
+    expect(stage1Form(all, false, false)).toEqual({ granule: "64K", ds: true, el2: false });
+    expect(stage1Form(all, false, true)).toEqual({ granule: "16K", ds: true, el2: false });
+    expect(stage1Form(all, true, false)).toEqual({ granule: "16K", ds: false, el2: true });
+    const narrow = registers({ tcrEl1, tcrEl2: 1n << 32n, idAa64mmfr0El1: 5n });
+    expect(stage1Form(narrow, false, false).ds).toBe(false);
+    expect(stage1Form(narrow, false, true).ds).toBe(false);
+    expect(stage1Form(registers({ ...WIDE, tcrEl2: 1n << 32n }), true, false).ds).toBe(true);
+  });
+
+  it("of stage 2 go by VTCR_EL2 and what the CPU has", () => {
+    const vtcrEl2 = 1n << 32n;
+    expect(stage2Form(registers({ ...WIDE, vtcrEl2 }))).toEqual({
+      ...{ granule: "4K", ds: true, fwb: false, xnx: false },
+    });
+    expect(stage2Form(registers({ vtcrEl2 })).ds).toBe(false);
+    const own = (code: bigint) => ({ idAa64mmfr0El1: (1n << 28n) | (code << 40n), vtcrEl2 });
+    expect([2n, 3n].map((code) => stage2Form(registers(own(code))).ds)).toEqual([false, true]);
+    const wide16 = { idAa64mmfr0El1: 3n << 32n, vtcrEl2: vtcrEl2 | (2n << 14n) };
+    expect(stage2Form(registers(wide16))).toMatchObject({ granule: "16K", ds: true });
+    const fwb = { hcrEl2: 1n << 46n, idAa64mmfr1El1: 1n << 28n };
+    expect(stage2Form(registers(fwb))).toMatchObject({ fwb: false, xnx: true });
+    const hasFwb = { ...fwb, idAa64mmfr2El1: 1n << 40n };
+    expect(stage2Form(registers(hasFwb))).toMatchObject({ fwb: true });
+  });
+});
 
 describe.each(MODES)("translations (%s)", (mode) => {
   const here = lab(mode, { ...SMALL, guestRam: RAM });
