@@ -208,7 +208,7 @@ export interface Core {
   map_pointer(pa: number): number;
 
   // ---- vCPU: one PE. `v` is the pointer to its state page (STATE offsets) --------------------------------
-  /** `sets` a power of two up to 4096 and `ways` 1, 2, 4 or 8, or both 0: no TLB. Pointer, -EINVAL, -ENOMEM, -EMFILE. */
+  /** `sets` a power of two up to 4096 and `ways` 1, 2, 4 or 8, at most 16384 entries, or both 0: no TLB. Pointer, -EINVAL, -ENOMEM, -EMFILE. */
   vcpu_create(sets: number, ways: number): number;
   vcpu_destroy(v: number): void;
   /** Number that its events carry, from 1. */

@@ -10,7 +10,7 @@ export type VcpuEventGroup = (typeof GROUPS)[number];
 /** In the order of the core's bits: each descriptor fetched; each update by hardware; what happens to TLB entries. */
 const GROUPS = ["walks", "updates", "tlb"] as const;
 
-/** A TLB: entries of each of its two arrays, those of both stages combined and those of stage 2, are `sets * ways`. */
+/** A TLB: entries of each of its two arrays, those of both stages combined and those of stage 2, are `sets * ways`, at most 16,384. */
 export interface TlbShape {
   /** A power of two, 1 to 4,096. */
   sets: number;

@@ -93,6 +93,9 @@ export function retag(v: Vcpu): void {
 @inline const NAMED_CONTEXTS: usize = 8;
 // @ts-ignore: decorator
 @inline const LAST_NAME: u32 = 4095;
+/** What tags of stage-2 entries have in place of a name. */
+// @ts-ignore: decorator
+@inline const STAGE2_NAME: u32 = 1;
 
 /**
  * A short name for a context, so that one comparison of a tag settles page and context. Recent contexts keep theirs; when
@@ -107,9 +110,10 @@ function nameOf(v: Vcpu, d: Derived, context: u64): u64 {
   if (d.lastName == LAST_NAME) {
     memory.fill(d.combined, 0, <usize>(d.sets * d.ways) * ENTRY_BYTES);
     memory.fill(names, 0, NAMED_CONTEXTS << 4);
-    d.lastName = 0;
+    d.lastName = STAGE2_NAME;
   }
-  const name = ++d.lastName;
+  d.lastName = max(d.lastName, STAGE2_NAME) + 1;
+  const name = d.lastName;
   const at = names + ((<usize>name & (NAMED_CONTEXTS - 1)) << 4);
   store<u64>(at, context);
   store<u64>(at, name, 8);

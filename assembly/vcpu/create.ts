@@ -15,6 +15,9 @@ import { ENTRY_BYTES } from "./tlb";
 @inline const MAX_SETS: u32 = 4096;
 // @ts-ignore: decorator
 @inline const MAX_WAYS: u32 = 8;
+/** Both arrays are one run of pages, at most 1 MiB. */
+// @ts-ignore: decorator
+@inline const MAX_ENTRIES: u32 = 16384;
 // @ts-ignore: decorator
 @inline const EL1: u64 = 1 << 2;
 // @ts-ignore: decorator
@@ -28,7 +31,7 @@ function unitsFor(entries: u32): u32 {
 }
 
 export function create(sets: u32, ways: u32): i32 {
-  if (!sets != !ways || sets > MAX_SETS || ways > MAX_WAYS || (sets & (sets - 1) | ways & (ways - 1)) != 0) return -EINVAL;
+  if (!sets != !ways || sets > MAX_SETS || ways > MAX_WAYS || sets * ways > MAX_ENTRIES || (sets & (sets - 1) | ways & (ways - 1)) != 0) return -EINVAL;
   const slot = takeSlot(VCPU);
   if (!slot) return -EMFILE;
   const page = pool.allocate(UNIT_SHIFT, 1);
@@ -56,15 +59,11 @@ export function create(sets: u32, ways: u32): i32 {
 
 function giveTlb(v: Vcpu, sets: u32, ways: u32): bool {
   const d = derived(v);
-  const units = unitsFor(sets * ways);
-  d.combined = pool.allocate(UNIT_SHIFT, units);
+  // Both arrays in one piece, the combined one first: a look beyond its end finds stage-2 entries, whose tags differ.
+  d.units = unitsFor(2 * sets * ways);
+  d.combined = pool.allocate(UNIT_SHIFT, d.units);
   if (!d.combined) return false;
-  d.stage2 = pool.allocate(UNIT_SHIFT, units);
-  if (!d.stage2) {
-    pool.freeClean(d.combined, UNIT_SHIFT, units);
-    return false;
-  }
-  d.units = units;
+  d.stage2 = d.combined + <usize>(sets * ways) * ENTRY_BYTES;
   d.sets = sets;
   d.ways = ways;
   d.setShift = ctz<u32>(ways * <u32>ENTRY_BYTES);
@@ -90,7 +89,6 @@ export function destroy(v: Vcpu): void {
   const slot = d.slot;
   if (d.hasTlb) {
     pool.free(d.combined, UNIT_SHIFT, d.units);
-    pool.free(d.stage2, UNIT_SHIFT, d.units);
     if (atomic.sub<u32>(header, 1, H_WATCHERS) == 1) setWatched(false);
   }
   store<u32>(slot, 0, STATE_PAGE);

@@ -33,12 +33,12 @@ import { exchange } from "./update";
 @inline function entries(register: u64): u64 { return <u64>512 << min(register & 0b1111, MAX_SIZE); }
 
 /** Writes the entry for a leaf that is about to become dirty. False: no room, or no memory; a fault was recorded. */
-export function record(v: Vcpu, level: i32, ipa: u64, mode: u32): bool {
+export function record(v: Vcpu, level: i32, ipa: u64, leafMask: u64, mode: u32): bool {
   const index = v.hdbssprod & INDEX;
   const full = index >= entries(v.hdbssbr);
   const pointer: usize = full ? 0 : dataPointer((v.hdbssbr & BASE) + (index << 3));
   if (pointer) {
-    atomic.store<u64>(pointer, ipa | <u64>(level & 0b111) << 1 | ENTRY_VALID);
+    exchange(v, pointer, atomic.load<u64>(pointer), (ipa & leafMask) | <u64>(level & 0b111) << 1 | ENTRY_VALID);
     return true;
   }
   v.hdbssprod = index | (full ? 0 : <u64>fault.EXTERNAL << FSC_SHIFT);

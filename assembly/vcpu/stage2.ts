@@ -184,7 +184,7 @@ function checkLeaf(v: Vcpu, r: Regime, slot: usize, ipa: u64, mode: u32): i32 {
       return failed(raise(v, fault.NO_ATOMIC_UPDATES, 0, 2, ipa, mode, lacks ? fault.F_WRITE : 0));
     }
     const recorded = (set & S2AP_W) != 0 && r.has(HDBSS);
-    if (recorded && !record(v, at, ipa & ~inLeaf, mode)) return FAULTED;
+    if (recorded && !record(v, at, ipa, ~inLeaf, mode)) return FAULTED;
     if (!update(v, slot, pte, set, at, 2, ipa)) return CHANGED;
     if (recorded) advance(v); // only now: an entry counts once its page is dirty
   } else set = 0;

@@ -168,12 +168,14 @@ export class Derived {
   needFactor: u32;
   combined: usize;
   stage2: usize;
-  /** Units of 4 KiB behind each of the two arrays. */
+  /** Units of 4 KiB behind the two arrays, which follow each other. */
   units: u32;
   /** log2 of the largest leaf that the stage-2 array has held, and of the pages that its sets were chosen by. */
   largest: u32;
   filled: u32;
-  victim: u32;
+  /** Which way goes next, counted by array. */
+  victims: u32;
+  victims2: u32;
   /** TLB invalidations applied so far: a position in the log. */
   seen: u32;
   /** 1 inside the bracket of enter and exit. */

@@ -10,7 +10,7 @@
  * A context holds a generation (of its VMID, modulo 16), so dropping all entries of a VMID is one increment.
  */
 import { TLB_CONFLICT, TLB_FILL } from "../events";
-import { count, derived, Derived, generationOf, TLB_CONFLICTS, Vcpu } from "./state";
+import { count, derived, Derived, generationOf, TLB, TLB_CONFLICTS, Vcpu } from "./state";
 import { logTlb } from "./trace";
 
 // @ts-ignore: decorator
@@ -94,18 +94,19 @@ export function findStage2(d: Derived, ipa: u64): usize {
   return 0;
 }
 
-/** The place for a new entry: an empty one of the set, one of a past generation, else each in turn. */
+/** The place for a new entry: its own, an empty one of the set, one of a past generation, else each in turn. */
 function place(v: Vcpu, d: Derived, array: usize, page: u64, tag: u64, context: u64): usize {
   const first = setOf(d, array, page);
+  const last = first + d.lastWay;
   let free: usize = 0;
-  for (let way: u32 = 0; way < d.ways; way++) {
-    const entry = first + <usize>way * ENTRY_BYTES;
-    if (load<u64>(entry) == tag && contextOf(entry) == context) return entry;
-    if (!free && (isEmpty(entry) || isPast(v, d, entry, array == d.stage2))) free = entry;
+  for (let entry = first; entry <= last; entry += ENTRY_BYTES) {
+    const found = load<u64>(entry);
+    if (found == tag) return entry;
+    if (found == 0 || (contextOf(entry) != context && !free && isPast(v, entry, array == d.stage2))) free = entry;
   }
   if (free) return free;
-  d.victim++;
-  return first + <usize>(d.victim % d.ways) * ENTRY_BYTES;
+  const turn = array == d.stage2 ? d.victims2++ : d.victims++;
+  return first + <usize>(turn & (d.ways - 1)) * ENTRY_BYTES;
 }
 
 /** Contexts: VMID in 15:0 (stage 2) or 31:16, generation above bit 36. */
@@ -120,7 +121,7 @@ function place(v: Vcpu, d: Derived, array: usize, page: u64, tag: u64, context: 
 // @ts-ignore: decorator
 @inline export function vmidIn(context: u64, stage2: bool): u32 { return <u32>(stage2 ? context : context >> 16) & 0xffff; }
 
-function isPast(v: Vcpu, d: Derived, entry: usize, stage2: bool): bool {
+function isPast(v: Vcpu, entry: usize, stage2: bool): bool {
   const context = contextOf(entry);
   const now = generationIn(generationOf(v, vmidIn(context, stage2), stage2));
   return (context & GENERATION << GENERATION_SHIFT) != now;
@@ -128,7 +129,7 @@ function isPast(v: Vcpu, d: Derived, entry: usize, stage2: bool): bool {
 
 /** Whether the entry is of a generation that still counts. */
 export function isLive(v: Vcpu, entry: usize, stage2: bool): bool {
-  return !isEmpty(entry) && !isPast(v, derived(v), entry, stage2);
+  return !isEmpty(entry) && !isPast(v, entry, stage2);
 }
 
 /** In place of a page size: there were several. */
@@ -147,7 +148,7 @@ export function fillStage2(
   put(place(v, d, d.stage2, page, tag, d.context2), tag, d.context2, (pa & whole) | rights, info);
   if (shift > d.largest) d.largest = shift;
   if (d.filled != d.page2) d.filled = d.filled ? MIXED : d.page2;
-  logTlb(v, TLB_FILL, STAGE2, level, vmidIn(d.context2, true), ipa, pa & whole, ipa);
+  if (v.events & TLB) logTlb(v, TLB_FILL, STAGE2, level, vmidIn(d.context2, true), ipa, pa & whole, ipa);
 }
 
 export function fillCombined(
@@ -162,7 +163,7 @@ export function fillCombined(
   if (d.attentive) findConflict(v, d, COMBINED, va, pa, min(shift1, shift2), d.context, d.global);
   const tag = (va & whole) | (global ? d.globalName : d.name);
   put(place(v, d, d.combined, page, tag, context), tag, context, (pa & whole) | rights | rights1 << 6, info);
-  logTlb(v, TLB_FILL, COMBINED, level2, <u32>(d.context >> 16 & 0xffff | d.context << 16), va, pa & whole, ipa);
+  if (v.events & TLB) logTlb(v, TLB_FILL, COMBINED, level2, <u32>(d.context >> 16 & 0xffff | d.context << 16), va, pa & whole, ipa);
 }
 
 // @ts-ignore: decorator

@@ -27,12 +27,15 @@ export let pa: u64 = 0;
 // @ts-ignore: decorator
 @inline export function translate(v: Vcpu, va: u64, mode: u32): f64 {
   const d = derived(v);
-  // A TLB, and nobody who wants to see every hit; one load of the log's head keeps it honest. Two ways are looked at
-  // here: a second one that is the next set's cannot match, as its addresses differ.
+  // A TLB, and nobody who wants to see every hit; one load of the log's head keeps it honest. Four ways are looked at without
+  // a branch to mispredict; one that is another set's cannot match, as its addresses differ.
   if (d.direct && head() == d.seen) {
     const tag = (va & d.pageMask) | d.name;
     let entry = d.combined + (<u32>(va >> d.toSet) & d.setBits);
-    if (load<u64>(entry) != tag) entry += tlb.ENTRY_BYTES;
+    const past0 = <usize>(load<u64>(entry) != tag);
+    const past1 = past0 & <usize>(load<u64>(entry, 32) != tag);
+    const past2 = past1 & <usize>(load<u64>(entry, 64) != tag);
+    entry += (past0 + past1 + past2) << 5; // ENTRY_BYTES
     if (load<u64>(entry) == tag) {
       const out = tlb.outOf(entry);
       const need = mode * d.needFactor;

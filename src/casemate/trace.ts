@@ -186,9 +186,7 @@ class Trace {
     page.slots.set(slot, { value, level, address: undefined, by: "", at: 0 });
     if (!isTable(value, level)) return;
     const child = this.#shadow.pageAt(tableAddress(value, FORMAT));
-    if (child === undefined) return;
-    child.parent = slot;
-    this.#unlinked.delete(child);
+    if (child !== undefined) child.parent = slot;
   }
 
   *#maintain(event: Observed, thread: Thread): Generator<string, void, undefined> {

@@ -111,7 +111,7 @@ function leafChange(
     return "the output address changes";
   }
   if (changed & (format.hyp ? MEMORY_STAGE1 : MEMORY_STAGE2)) return "the memory type changes";
-  if (changed & SHAREABILITY && !format.lpa2) return "the shareability changes";
+  if (changed & SHAREABILITY) return "the shareability changes"; // LPA2 has address bits there, which are equal
   if (!(changed & CONTIGUOUS) || bbm === 2) return undefined;
   const tolerated = bbm === 1 && level < LAST_LEVEL && (old & next & NO_TRANSLATION) !== 0n;
   return tolerated ? undefined : "the contiguous hint changes";
@@ -142,7 +142,6 @@ export function agrees(
   level: number,
   format: Format,
 ): boolean {
-  if (!isValid(member, level)) return false;
   const step = index * entrySize(format.pageShift, level);
   if (outputAddress(member, format, level) !== outputAddress(first, format, level) + step)
     return false;

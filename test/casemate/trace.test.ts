@@ -141,6 +141,34 @@ describe("what casemate knows in other words", () => {
     ]);
   });
 
+  it("a range covers all of a table with leaves, or does not clean it", async () => {
+    const merged = await recorded({ tlbiRange: true }, (table) => {
+      table.map({ ipa: 0, size: PAGE, pa: 2 ** 30, prot: Prot.RW });
+      table.map({ ipa: 0, size: BLOCK, pa: 2 ** 31, prot: Prot.RW });
+    });
+    const shorter = (event: Event): Event =>
+      event.kind === "tlbiRange" ? { ...event, pages: 511 } : event;
+    expect(judge(trace(whole(merged)))).toBeUndefined();
+    expect(judge(trace(whole(merged).map(shorter)))).toContain("unclean to valid");
+  });
+
+  it("a range cleans what was broken in it, and only that", async () => {
+    const { events } = await recorded({ fwb: true, tlbiRange: true }, (table) => {
+      table.map({ ipa: 0, size: 8 * PAGE, pa: 2 ** 30, prot: Prot.RW });
+      table.unmap({ ipa: PAGE, size: 6 * PAGE });
+      table.map({ ipa: 0, size: 8 * PAGE, pa: 2 ** 31, prot: Prot.RW });
+    });
+    const at = events.findIndex(({ kind }) => kind === "tlbiRange");
+    const range = events[at] as Event & { kind: "tlbiRange" };
+    expect(range).toMatchObject({ ipa: PAGE, pages: 6 });
+    const first = { kind: "tlbiIpa", ipa: PAGE, level: 3 } as const;
+    const pieces = (pages: number): Event[] =>
+      events.toSpliced(at, 1, first, { ...range, ipa: 0, pages });
+    expect(judge(trace(events))).toBeUndefined();
+    expect(judge(trace(pieces(7)))).toBeUndefined();
+    expect(judge(trace(pieces(6)))).toContain("unclean to valid");
+  });
+
   it("changes of rights are left out unless asked for: casemate wants them broken", async () => {
     const events = whole(
       await recorded({}, (table) => {

@@ -50,6 +50,7 @@ const BLOCKS: [string, bigint, bigint, readonly BbmLevel[]][] = [
   ["the same with nT", block(A), block(A) | NT, []],
   ["the same, contiguous", block(A), block(A) | CONTIGUOUS, [0, 1]],
   ["the same, contiguous, both with nT", block(A) | NT, block(A) | NT | CONTIGUOUS, [0]],
+  ["the same, contiguous, no longer with nT", block(A) | NT, block(A) | CONTIGUOUS, [0, 1]],
   ["a block in the place of a table", table(SPARE), block(A), [0, 1]],
   ["a block with nT in the place of a table", table(SPARE), block(A) | NT, [0]],
   ["another table", table(SPARE), table(SPARE + 0x1000), LEVELS],

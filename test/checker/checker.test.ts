@@ -107,6 +107,26 @@ describe.each(MODES)("a page table in use (%s)", (mode) => {
   });
 });
 
+describe("a page table that is made where another was", () => {
+  it("starts empty, and keeps the format that it was announced with", () => {
+    const checker = checked(MAPPED);
+    checker.watch({ root: 0x8000_0000, rootBytes: 0x10000, granule: "64K" });
+    const leaf = {
+      kind: "write",
+      level: 2,
+      slot: 0x8000_0000,
+      pte: page(A) & ~2n,
+      ipa: 0,
+      thread: 0,
+    } as const;
+    const root = { kind: "allocExact", pa: 0x8000_0000, pages: 1 } as const;
+    for (const event of [root, leaf, root, { ...leaf, pte: page(B) & ~2n }]) checker.observe(event);
+    expect(checker.violations).toEqual([]);
+    checker.observe({ ...leaf, pte: (page(B) & ~2n) | (3n << 12n) }); // PA[51:48]
+    expect(checker.violations).toHaveLength(1);
+  });
+});
+
 describe("two guests", () => {
   const OTHER = 0x7000_0000;
   const events = (...list: Observed[]): string[] => {
@@ -143,6 +163,8 @@ describe("two guests", () => {
     expect(events(broken, flush, made)).toEqual([]);
     expect(events(broken, elsewhere, flush, made)).toEqual(["early-make"]);
     expect(events(broken, elsewhere, { ...flush, vmid: 7 }, made)).toEqual([]);
+    const stranger = { ...flush, thread: 5 }; // has worked on neither: it may be about either
+    expect(events(broken, elsewhere, stranger, made)).toEqual([]);
   });
 
   it("name who completed an invalidation first", () => {

@@ -82,6 +82,22 @@ describe("use of what memory no longer says", () => {
       after,
     ],
     ["twice", [fill(), gone, flush, stale(), stale()], after],
+    [
+      "of a page that another address of the guest gave, and that was taken from there",
+      [
+        storePage(1, page(A)),
+        fill(),
+        storePage(1, 0n),
+        { ...flush, ipa: IPA + PAGE } as Observed,
+        stale(),
+      ],
+      [],
+    ],
+    [
+      "of what was taken in anew after the page came back",
+      [fill(), gone, flush, store(3, page(A)), fill(), stale(B)],
+      [],
+    ],
     ["of a page that the guest's own stage 1 moved", [fill(), stale(B)], []],
   ];
   it.each(rows)("is judged %s", (_, events, found) => {
@@ -99,6 +115,13 @@ describe("use of what memory no longer says", () => {
     const by3 = { ...flush, thread: 3 };
     const [used] = checked([...MAPPED, fill(), store(3, 0n, 2), by3, stale()]).violations;
     expect(used?.agents).toEqual(["thread 3", "vCPU 1"]);
+  });
+
+  it("names no vCPU that took in what came later", () => {
+    const later = [...MAPPED, store(3, 0n, 2), ishst(2), fill(4), ish(2)];
+    expect(checked(later, LOGGED).settle()).toMatchObject([{ agents: ["thread 2", "thread 2"] }]);
+    const earlier = [...MAPPED, fill(4), store(3, 0n, 2)];
+    expect(checked(earlier, LOGGED).settle()).toMatchObject([{ agents: ["thread 2", "vCPU 4"] }]);
   });
 
   it("names a vCPU that holds what is changed under it", () => {
@@ -153,6 +176,8 @@ describe("contiguous groups", () => {
     address: IPA + i * PAGE,
   });
   const uneven = ["contiguous-group"];
+  const update = (pte: bigint): Observed =>
+    ({ ...read(3), kind: "hwUpdate", pte, accessFlag: true, dirty: false }) as Observed;
   const rows: [string, Observed[], string[]][] = [
     ["all agree", [read(0), read(15)], []],
     [
@@ -163,6 +188,21 @@ describe("contiguous groups", () => {
     ["one has another right", [member(3, 0x80n), read(5)], []],
     ["one has another right to execute", [member(3, 1n << 54n), read(5)], uneven],
     ["one has no access flag", [member(3, 0x400n), read(5)], []],
+    [
+      "hardware updates one, and software goes on from there",
+      [member(3, 0x400n), update(page(A + 3 * PAGE) | HINT), read(3)],
+      [],
+    ],
+    [
+      "an update of hardware is told late",
+      [storePage(3, 0n), update(page(A + 3 * PAGE) | HINT), { kind: "tlbiVmid" }, read(0)],
+      uneven,
+    ],
+    [
+      "a guest's own table is walked",
+      [storePage(9, 0n), { kind: "tlbiVmid" }, { ...read(0), stage: 1 } as Observed],
+      [],
+    ],
     ["one has software bits", [member(3, 1n << 55n), read(5)], []],
     [
       "one is gone, and the others are used",

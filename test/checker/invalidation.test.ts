@@ -163,6 +163,37 @@ describe("tables in the place of blocks and back", () => {
   });
 });
 
+describe("an entry of 1 GiB", () => {
+  const huge = [...MAPPED.slice(0, 1), store(1, LOCKED), store(1, block(2 ** 32))];
+  const replaced = (between: Observed[]): Observed[] => [
+    ...huge,
+    store(1, LOCKED),
+    ...between,
+    store(1, block(2 ** 33)),
+  ];
+
+  it("is invalidated by any address in it, and by no other", () => {
+    const flush = (ipa: number): Observed => ({ kind: "tlbiIpa", ipa, level: 1 });
+    expect(rules(replaced([flush(IPA)]))).toEqual([]);
+    expect(rules(replaced([flush(IPA + 2 ** 30 - PAGE)]))).toEqual([]);
+    expect(rules(replaced([flush(IPA + 2 ** 30)]))).toEqual(["early-make"]);
+    expect(rules(replaced([flush(IPA - PAGE)]))).toEqual(["early-make"]);
+  });
+
+  it("is in the way of a page in its middle", () => {
+    const page7: Observed = {
+      kind: "write",
+      level: 3,
+      slot: SPARE,
+      pte: page(B),
+      ipa: IPA + 2 ** 29,
+      thread: 0,
+    };
+    const below: Observed[] = [{ kind: "alloc", pa: SPARE }, store(1, 0n), page7];
+    expect(rules([...huge, ...below])).toEqual(["early-make"]);
+  });
+});
+
 describe("many at once", () => {
   const COUNT = 64;
   const indexes = Array.from({ length: COUNT }, (_, i) => i);

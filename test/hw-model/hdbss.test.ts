@@ -231,6 +231,23 @@ describe.each(MODES)("the dirty-state structure (%s)", (mode) => {
     },
   );
 
+  it.each([
+    ["full", structure(), 512n],
+    ["not there", structure(0, HOLE), 0n],
+  ])(
+    "that is %s, for a block: the fault has the page of the access",
+    (_name, hdbssbrEl2, hdbssprodEl2) => {
+      stage2(here, {});
+      here.set(slotOf(0) - 0x1000, leaf(2, 0x9000_0000, CLEAN));
+      const fault = cpu({ hdbssbrEl2, hdbssprodEl2 }).translate(
+        ipaOf(7) + 8,
+        Access.Write,
+      ) as Fault;
+      expectFault(fault, { type: "permission", level: 2, hdbssFull: true });
+      expect(fault.hpfar).toBe(BigInt(ipaOf(7) / 0x1000) << 4n);
+    },
+  );
+
   it("that is full does not stop what makes no page dirty", () => {
     stage2(here, { 0: DIRTY, 1: CLEAN & ~S2.AF });
     const vcpu = cpu({ hdbssprodEl2: 512n });

@@ -120,6 +120,8 @@ export interface GuestOptions extends Stage2Options {
 export class Guest {
   readonly engine: Engine;
   readonly s2: Stage2;
+  /** log2 of the stage-1 page of the low half. */
+  readonly shift: Shift;
   readonly #low: Shape;
   readonly #high: Shape;
   #next: number;
@@ -127,6 +129,7 @@ export class Guest {
   constructor({ engine, keep }: Lab, options: GuestOptions = {}) {
     const { offset = 0, shift = 12, highShift = shift, ...stage2 } = options;
     this.engine = engine;
+    this.shift = shift;
     this.s2 = keep(engine.stage2(stage2));
     this.s2.map({ ipa: TABLES, size: RAM.size, pa: RAM.pa, prot: Prot.RW });
     this.#next = TABLES + offset;
