@@ -195,7 +195,6 @@ export interface Core {
   /** r[0] shift, r[1] leaf allowed, r[2] OR of leaf sizes. */
   pure_granule(pageShift: number, level: number): void;
 
-
   // ---- physical memory map: segment 0 is the table-page pool ---------------------------------------------
   /** Adds [pa, pa + bytes) at `pointer` of this memory. All three multiples of 4096. -EINVAL: misaligned, empty, outside the memory or above
    *  2^52, or over the engine's own region; -EEXIST: overlaps a segment; -EMFILE: all 7 are taken. */

@@ -69,6 +69,21 @@ describe.each(LEVELS)("with FEAT_BBM level %i", (bbm) => {
   });
 });
 
+describe("a change without a break", () => {
+  it("is said once, not again for what is written under it", () => {
+    const aside = { kind: "alloc", pa: SPARE } as const;
+    const leaf = {
+      kind: "write",
+      level: 3,
+      slot: SPARE,
+      pte: page(B),
+      ipa: IPA,
+      thread: 0,
+    } as const;
+    expect(rules([...BLOCK_MAPPED, aside, store(2, table(SPARE)), leaf])).toEqual([BBM]);
+  });
+});
+
 describe("other formats", () => {
   it("knows that LPA2 descriptors hold an address where the shareability would be", () => {
     const judge = (lpa2: boolean): string[] => {

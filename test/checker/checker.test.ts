@@ -11,6 +11,7 @@ import {
   MAPPED,
   type Observed,
   PAGE,
+  block,
   checked,
   page,
   store,
@@ -121,7 +122,10 @@ describe("a page table that is made where another was", () => {
     } as const;
     const root = { kind: "allocExact", pa: 0x8000_0000, pages: 1 } as const;
     for (const event of [root, leaf, root, { ...leaf, pte: page(B) & ~2n }]) checker.observe(event);
-    expect(checker.violations).toEqual([]);
+    checker.observe({ ...leaf, pte: 0n });
+    checker.observe(root); // and so is what was left of it
+    checker.observe(leaf);
+    expect([...checker.violations, ...checker.settle()]).toEqual([]);
     checker.observe({ ...leaf, pte: (page(B) & ~2n) | (3n << 12n) }); // PA[51:48]
     expect(checker.violations).toHaveLength(1);
   });
@@ -165,6 +169,10 @@ describe("two guests", () => {
     expect(events(broken, elsewhere, { ...flush, vmid: 7 }, made)).toEqual([]);
     const stranger = { ...flush, thread: 5 }; // has worked on neither: it may be about either
     expect(events(broken, elsewhere, stranger, made)).toEqual([]);
+    const theirs = (pte: bigint): Observed => ({ ...elsewhere, pte, ipa: IPA }) as Observed;
+    const anywhere = { ...stranger, level: undefined };
+    expect(events(theirs(block(A)), theirs(0n), anywhere, theirs(block(B)))).toEqual([]);
+    expect(events(theirs(block(A)), theirs(0n), theirs(block(B)))).toEqual(["early-make"]);
   });
 
   it("name who completed an invalidation first", () => {

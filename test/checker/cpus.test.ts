@@ -247,6 +247,12 @@ describe("contiguous groups", () => {
     expect(rules([...base, ...events])).toEqual(found);
   });
 
+  it("are not judged by members that nobody told of", () => {
+    expect(rules([member(0), read(0)])).toEqual([]);
+    expect(rules([...group.slice(0, 15), read(0)])).toEqual([]);
+    expect(rules([...group, read(0)])).toEqual([]);
+  });
+
   it("name who wrote the member that differs, and are reported anew when one changes", () => {
     const checker = checked([...base, storePage(9, 0n, 5), { kind: "tlbiVmid" }, read(0), read(0)]);
     expect(checker.violations).toMatchObject([{ agents: ["thread 5", "vCPU 1"], slot: TABLE3 }]);

@@ -16,6 +16,7 @@ import {
   page,
   rules,
   store,
+  table,
 } from "./lists.ts";
 
 const freed: Observed = { kind: "free", pa: TABLE3 };
@@ -30,6 +31,12 @@ const read: Observed = {
   address: IPA,
 };
 const REUSE = ["early-reuse"];
+/** The level-3 table hangs below the next entry of the level-2 table. */
+const elsewhere: Observed = {
+  ...store(2, table(TABLE3)),
+  slot: SLOT[2] + 8,
+  ipa: IPA + 2 ** 21,
+} as Observed;
 
 describe("a table page", () => {
   const rows: [string, Observed[], string[]][] = [
@@ -58,6 +65,12 @@ describe("a table page", () => {
       [store(1, LOCKED), freed, { kind: "free", pa: TABLE2 }],
       REUSE,
     ],
+    [
+      "linked elsewhere, and freed there",
+      [store(2, LOCKED), flushed, elsewhere, freed, store(2, 0n)],
+      REUSE,
+    ],
+    ["linked elsewhere, and freed", [store(2, LOCKED), flushed, elsewhere, freed], []],
     [
       "never linked, and freed",
       [

@@ -9,7 +9,7 @@ import { type Lab, SMALL } from "../support.ts";
 export const PAGE = 0x1000;
 export const BLOCK = 0x20_0000;
 /** Guest memory: guests see it from TABLES on, which is where their stage-1 tables are. */
-export const RAM = { pa: 0x8000_0000, size: 0x40_0000 };
+export const RAM = { pa: 0x8000_0000, size: 0x100_0000 };
 export const TABLES = 0x4000_0000;
 /** Where the tests' data is: an IPA whose last-level table shares no place in a walk cache with that of TABLES. */
 export const DATA = 0x5020_0000;
