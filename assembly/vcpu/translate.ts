@@ -50,7 +50,7 @@ export let pa: u64 = 0;
 
 function beyondTlb(v: Vcpu, va: u64, mode: u32): f64 {
   const d = derived(v);
-  if (d.quick && !v.events) {
+  if (d.quick && mode <= ALL_RIGHTS && !v.events) {
     const direct = quick(v, d, va, mode);
     if (direct != NOT_QUICK) return <f64><i64>direct;
   }

@@ -93,7 +93,8 @@ export class Shadow {
   pageOf(slot: number): TablePage | undefined {
     for (const size of PAGE_SIZES) {
       const page = this.#pages.get(slot - (slot % size));
-      if (page !== undefined) return page;
+      if (page !== undefined && (size === PAGE_SIZES[0] || this.#isAsLarge(page, size)))
+        return page;
     }
     return undefined;
   }
@@ -139,6 +140,12 @@ export class Shadow {
       }
     }
     return undefined;
+  }
+
+  /** Whether a page has this size. One that hangs in no tree yet may have. */
+  #isAsLarge(page: TablePage, size: number): boolean {
+    const tree = this.treeOf(page);
+    return tree === undefined || 2 ** tree.format.pageShift >= size;
   }
 
   /** The first page on the way up for which `stop` holds, or the last one that is known. */
