@@ -1,5 +1,14 @@
 /** Arm's stage-2 MMU as a library. Start at {@link Engine.create}. */
 export { Access } from "./access.ts";
+export { type CasemateOptions, casemateTrace } from "./casemate/trace.ts";
+export {
+  type BbmLevel,
+  Checker,
+  type CheckerOptions,
+  type Observed,
+  type WatchedTable,
+} from "./checker/checker.ts";
+export { type Agent, type Finding, type Rule, RULES, Violation } from "./checker/rules.ts";
 export { TableCache, type CacheOptions } from "./cache.ts";
 export type { Annotation, Empty, Entry, Leaf, Locked, Table } from "./decode.ts";
 export {

@@ -19,7 +19,7 @@ import type { Event } from "../_event_record.ts";
 import { entrySize, isTable, isValid, tableAddress } from "../checker/_bits.ts";
 import { Shadow, type TablePage, type Tree, valueIn } from "../checker/_shadow.ts";
 import { type Invalidation, type Step, stepsOf } from "../checker/_steps.ts";
-import type { Observed, Of } from "../checker/_stream.ts";
+import { type Observed, type Of, Threads } from "../checker/_stream.ts";
 import { Stage2Error } from "../errors.ts";
 import { flagOption, knownOptions } from "../range.ts";
 import { type Broken, type Guest, Guests, type Thread } from "./_guests.ts";
@@ -69,6 +69,7 @@ class Trace {
   /** What casemate was told that entries hold. */
   readonly #shadow = new Shadow();
   readonly #unlinked = new Set<TablePage>();
+  readonly #threads = new Threads();
   readonly #rights: boolean;
   #number = 0;
 
@@ -80,7 +81,7 @@ class Trace {
 
   *event(event: Observed): Generator<string, void, undefined> {
     this.#records.event = this.#number++;
-    const thread = this.#guests.thread(event.thread ?? 0);
+    const thread = this.#guests.thread(this.#threads.of(event));
     switch (event.kind) {
       case "allocExact":
         return yield* this.#root(event, thread);

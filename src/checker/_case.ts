@@ -5,7 +5,7 @@ import { Holders } from "./_holders.ts";
 import { Pending } from "./_pending.ts";
 import { Residue, type Removal } from "./_residue.ts";
 import { Shadow, type TablePage, type Tree } from "./_shadow.ts";
-import { type Observed, agentOf } from "./_stream.ts";
+import { type Observed, Threads, agentOf } from "./_stream.ts";
 import { type Agent, type Finding, Violation } from "./rules.ts";
 
 /** What the checker takes for granted. */
@@ -29,13 +29,21 @@ export class Case {
   readonly violations: Violation[] = [];
   /** Contiguous groups that were reported, by their first entry: when. */
   readonly groups = new Map<number, number>();
-  /** Number of the event that is being observed. */
+  /** Number of the event that is being observed, and whose it is. */
   now = -1;
+  agent: Agent = "thread 0";
+  readonly #threads = new Threads();
   #history: Residue[] = [];
   readonly #current = new Map<Agent, Tree>();
 
   constructor(assumptions: Assumptions) {
     this.assumptions = assumptions;
+  }
+
+  /** The next event is looked at. */
+  next(event: Observed): void {
+    this.now++;
+    this.agent = agentOf(event, this.#threads.of(event));
   }
 
   report(finding: Omit<Finding, "event">): void {
@@ -57,15 +65,15 @@ export class Case {
     for (let i = this.#history.length - 1; i >= 0; i--) yield this.#history[i] as Residue;
   }
 
-  /** The agent is at work on this page table. */
-  works(agent: Agent, tree: Tree | undefined): void {
-    if (tree !== undefined) this.#current.set(agent, tree);
+  /** Whose event this is is at work on this page table. */
+  works(tree: Tree | undefined): void {
+    if (tree !== undefined) this.#current.set(this.agent, tree);
   }
 
   /** The page table that maintenance is about; `undefined`: any of them, `null`: none that is known. */
   concerns(event: Observed): Tree | undefined | null {
     if (event.vmid !== undefined) return this.withVmid(event.vmid);
-    const current = this.#current.get(agentOf(event));
+    const current = this.#current.get(this.agent);
     if (current !== undefined) return current;
     const [only, ...others] = this.shadow.trees;
     return others.length === 0 ? only : undefined;

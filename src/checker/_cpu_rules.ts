@@ -3,7 +3,7 @@ import { agrees, groupSize, isContiguous, isValid, sameButHardware } from "./_bi
 import type { Case } from "./_case.ts";
 import type { Residue } from "./_residue.ts";
 import { type TablePage, type Written, valueIn } from "./_shadow.ts";
-import { type Of, agentOf } from "./_stream.ts";
+import type { Of } from "./_stream.ts";
 import type { Agent } from "./rules.ts";
 
 const ENTRY_BYTES = 8;
@@ -15,7 +15,7 @@ const ENTRY_BYTES = 8;
 export function onStale(c: Case, event: Of<"tlbStale">): void {
   const residue = origin(c, event);
   if (residue === undefined || residue.reported) return;
-  const user = agentOf(event);
+  const user = c.agent;
   const [slot, address] = [residue.slot, residue.span[0]];
   if (residue.cleaned !== undefined) {
     residue.reported = true;
@@ -53,7 +53,7 @@ function isAbandoned(c: Case, { by, barriers, soft, started, tree }: Residue): b
 
 /** Two entries of a TLB match one address. */
 export function onConflict(c: Case, event: Of<"tlbConflict">): void {
-  const user = agentOf(event);
+  const user = c.agent;
   const written = writerOf(c, event.other) ?? writerOf(c, event.pa);
   c.report({
     rule: "tlb-conflict",
@@ -81,7 +81,7 @@ export function onRead(c: Case, event: Of<"hwRead">): void {
   if (page === undefined) return;
   if (page.freed !== undefined) {
     const what = "a walk reads a table page that was freed";
-    const agents = [page.freed.by, agentOf(event)] as const;
+    const agents = [page.freed.by, c.agent] as const;
     c.report({ rule: "early-reuse", what, agents, slot: event.slot, address: event.address });
   }
   checkGroup(c, event, page);
@@ -108,13 +108,7 @@ function checkGroup(c: Case, event: Of<"hwRead">, page: TablePage): void {
     const member = base + i * ENTRY_BYTES;
     const value = valueIn(page, member);
     if (value === undefined || agrees(first, value, i, level, format)) continue;
-    reportGroup(
-      c,
-      agentOf(event),
-      base,
-      page.slots.get(member) ?? page.slots.get(base),
-      event.address,
-    );
+    reportGroup(c, c.agent, base, page.slots.get(member) ?? page.slots.get(base), event.address);
     return;
   }
 }
@@ -124,7 +118,7 @@ export function onContiguous(c: Case, event: Of<"contiguous">): void {
   const page = event.stage === 2 ? c.shadow.pageOf(event.slot) : undefined;
   const size = groupSize(c.formatOf(page).pageShift, event.level ?? 3) || 1;
   const base = event.slot - (event.slot % (size * ENTRY_BYTES));
-  reportGroup(c, agentOf(event), base, page?.slots.get(event.slot), undefined);
+  reportGroup(c, c.agent, base, page?.slots.get(event.slot), undefined);
 }
 
 function reportGroup(

@@ -13,7 +13,7 @@ import type { Case } from "./_case.ts";
 import { reportLoose } from "./_page_rules.ts";
 import { type Interval, type Residue, sameTree } from "./_residue.ts";
 import { type TablePage, type Tree, type Written, valueIn } from "./_shadow.ts";
-import { type Of, agentOf } from "./_stream.ts";
+import type { Of } from "./_stream.ts";
 import type { Agent } from "./rules.ts";
 
 /** A store, and what it replaces. */
@@ -34,9 +34,9 @@ export function onWrite(c: Case, event: Of<"write"> | Of<"writeUnlinked">): void
   const { slot, level, pte: next } = event;
   const page = c.shadow.pageOf(slot) ?? met(c, slot);
   const tree = c.shadow.treeOf(page);
-  const by = agentOf(event);
+  const by = c.agent;
   const address = event.kind === "write" ? event.ipa : undefined;
-  c.works(by, tree);
+  c.works(tree);
   if (tree !== undefined) reportLoose(c, tree);
   const old = valueIn(page, slot);
   const before = page.slots.get(slot);

@@ -1,13 +1,13 @@
 /** Rules about table pages: none is freed or used anew while a walk can come to it. */
 import type { Case } from "./_case.ts";
 import type { Tree } from "./_shadow.ts";
-import { type Of, agentOf } from "./_stream.ts";
+import type { Of } from "./_stream.ts";
 
 /** A page was taken for a table, and is all zeroes. */
 export function onAlloc(c: Case, event: Of<"alloc">): void {
   const before = c.shadow.pageAt(event.pa);
   if (before !== undefined && before.freed === undefined && c.shadow.isLinked(before)) {
-    const agent = agentOf(event);
+    const agent = c.agent;
     const what = "a table page is handed out while an entry points at it";
     const agents = [agent, agent] as const;
     c.report({ rule: "early-reuse", what, agents, slot: event.pa, address: undefined });
@@ -26,7 +26,7 @@ export function onFree(c: Case, event: Of<"free">): void {
     c.dropTree(page.rootOf); // the root of a hypervisor's table goes like any page
     return;
   }
-  const by = agentOf(event);
+  const by = c.agent;
   const residue = c.shadow.unlinkedAbove(page);
   if (residue !== undefined) {
     if (residue.cleaned === undefined && !residue.reported) {

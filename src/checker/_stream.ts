@@ -4,7 +4,7 @@ import type { Agent } from "./rules.ts";
 
 /** Where an event comes from, as far as it is known. */
 interface Origin {
-  /** Number of the thread that logged it. Default 0. */
+  /** Number of the thread that logged it. Default: the thread of the last event that names one. */
   readonly thread?: number;
   /** VMID of the page table that it is about. Default: the table that this thread wrote to last. */
   readonly vmid?: number;
@@ -24,8 +24,18 @@ type OfKind<E, K> = E extends { readonly kind: infer Kinds }
     : never
   : never;
 
-/** Who logged the event. */
-export function agentOf(event: Observed): Agent {
-  if ("cpu" in event && event.cpu !== undefined) return `vCPU ${event.cpu}`;
-  return `thread ${event.thread ?? 0}`;
+/** Tells who logged an event. Not all events say so: those in between belong to the thread of the last one that did. */
+export class Threads {
+  #last = 0;
+
+  /** Number of the thread that logged the event. To be asked for each event once, in order. */
+  of({ thread }: Origin): number {
+    if (thread !== undefined) this.#last = thread;
+    return this.#last;
+  }
+}
+
+/** The vCPU that the event is about, else the thread that logged it. */
+export function agentOf(event: Observed, thread: number): Agent {
+  return "cpu" in event && event.cpu !== undefined ? `vCPU ${event.cpu}` : `thread ${thread}`;
 }

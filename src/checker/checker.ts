@@ -24,10 +24,11 @@ import { onWrite } from "./_entry_rules.ts";
 import { onAlloc, onFree, reportLoose } from "./_page_rules.ts";
 import type { Tree } from "./_shadow.ts";
 import { stepsOf } from "./_steps.ts";
-import { type Observed, type Of, agentOf } from "./_stream.ts";
+import type { Observed, Of } from "./_stream.ts";
 import type { Violation } from "./rules.ts";
 
 export type { BbmLevel } from "./_bits.ts";
+export type { Observed } from "./_stream.ts";
 
 /** What the checker is told of the machine and of the log. */
 export interface CheckerOptions {
@@ -113,7 +114,7 @@ export class Checker {
   /** Takes one event. */
   observe(event: Observed): void {
     const c = this.#case;
-    c.now++;
+    c.next(event);
     switch (event.kind) {
       case "allocExact":
         return this.#root(event);
@@ -212,7 +213,7 @@ export class Checker {
 
   #maintain(event: Observed): void {
     const c = this.#case;
-    const agent = agentOf(event);
+    const agent = c.agent;
     const tree = c.concerns(event);
     if (tree === null) return;
     if (event.kind === "dsbIsh" || event.kind === "dsbIshst") c.cleaner.countBarrier(agent);

@@ -109,6 +109,15 @@ describe("use of what memory no longer says", () => {
     expect(rules([...MAPPED, fill(), gone, stale(), flush, ishst()])).toEqual([]);
   });
 
+  it("takes events that name no thread for those of the last one named", () => {
+    const barrier: Observed = { kind: "dsbIshst" };
+    const [left] = checked([...MAPPED, fill(), store(3, 0n, 2), barrier, stale()]).violations;
+    expect(left).toMatchObject({ rule: "missing-tlbi", agents: ["thread 2", "vCPU 1"] });
+    expect(
+      rules([...MAPPED, fill(), store(3, 0n, 2), storePage(9, 0n, 1), barrier, stale()]),
+    ).toEqual([]);
+  });
+
   it("names who took it away or invalidated it, and the user", () => {
     const [left] = checked([...MAPPED, fill(), store(3, 0n, 2), ishst(2), stale()]).violations;
     expect(left).toMatchObject({ agents: ["thread 2", "vCPU 1"], slot: SLOT[3], address: IPA });

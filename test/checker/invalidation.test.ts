@@ -76,7 +76,7 @@ describe("break, invalidate, make", () => {
     ["of a VMID without a barrier", [ishst(), tlbi("VMALLS12E1")]],
     [
       "with the barriers of another thread",
-      [ishst(1), tlbi("IPAS2E1"), ish(1), tlbi("VMALLE1"), ish(1)],
+      [ishst(1), tlbi("IPAS2E1", { thread: 0 }), ish(1), tlbi("VMALLE1", { thread: 0 }), ish(1)],
     ],
     ["as KVM's flush on this CPU", [{ kind: "tlbiIpaNsh", ipa: IPA, level: 3 }]],
     ["as KVM's flush of the next page", [{ kind: "tlbiIpa", ipa: IPA + PAGE, level: 3 }]],

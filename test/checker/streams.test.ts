@@ -111,7 +111,7 @@ describe("random operations", () => {
         }),
         { numRuns: RUNS[granule] },
       );
-      expect(planted).toBeGreaterThan(RUNS[granule]);
+      expect(planted).toBeGreaterThan(RUNS[granule] / 5);
       engine.dispose();
     },
   );

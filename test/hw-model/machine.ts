@@ -96,15 +96,11 @@ export class Machine {
     for (const [index, { pa, size }] of BANKS.entries()) {
       const bytes = this.#bytes[index] as Uint8Array;
       const known = this.#known[index] as Uint8Array;
-      if (Buffer.compare(asBuffer(bytes), asBuffer(known)) === 0) continue;
-      const [now, before] = [view(bytes), view(known)];
-      for (let at = 0; at < size; at += 8) {
-        const value = now.getBigUint64(at, true);
-        if (value === before.getBigUint64(at, true)) continue;
-        changed[hex(pa + at)] = hex(value);
+      for (const at of differences(bytes, known, size)) {
+        changed[hex(pa + at)] = hex(view(bytes).getBigUint64(at, true));
         this.#written.add(pa + at); // to be taken back
       }
-      known.set(bytes);
+      if (Object.keys(changed).length > 0) known.set(bytes);
     }
     return changed;
   }
@@ -131,6 +127,15 @@ export class Machine {
 function placeOf(pa: number): { bank: number; at: number } {
   const bank = pa < DATA.pa ? 0 : 1;
   return { bank, at: pa - (BANKS[bank] as typeof RAM).pa };
+}
+
+/** Offsets of the words that differ; large pieces are compared first. */
+function* differences(a: Uint8Array, b: Uint8Array, end: number, start = 0): Generator<number> {
+  const [some, other] = [a.subarray(start, end), b.subarray(start, end)];
+  if (Buffer.compare(asBuffer(some), asBuffer(other)) === 0) return;
+  if (end - start === 8) return yield start;
+  const step = (end - start) % 4096 === 0 && end - start > 4096 ? 4096 : 8;
+  for (let at = start; at < end; at += step) yield* differences(a, b, at + step, at);
 }
 
 function view({ buffer, byteOffset, byteLength }: Uint8Array): DataView {

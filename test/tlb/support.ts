@@ -203,7 +203,7 @@ export class Guest {
   }
 
   /** Registers that change when a vCPU goes from another guest to this one. */
-  switchTo(): Partial<Registers> {
+  switchTo(): Pick<Registers, "vtcrEl2" | "vttbrEl2"> {
     const { s2 } = this;
     return { vtcrEl2: s2.vtcr, vttbrEl2: s2.vttbr({ vmid: s2.vmid }) };
   }
