@@ -140,6 +140,8 @@ const NAMES = [
 ];
 
 const DEFAULT_TLB = { sets: 512, ways: 4 };
+/** Entries of one array: the core keeps both in one MiB. */
+const MOST_ENTRIES = 16_384;
 const MOST = 2 ** 31 - 1;
 
 /** Checks names and values. @throws Stage2Error `BAD_OPTION` */
@@ -166,7 +168,9 @@ function tlbShape(shape: TlbShape | false): { sets: number; ways: number } {
   if (shape === false) return { sets: 0, ways: 0 };
   knownOptions("tlb", shape, ["sets", "ways"]);
   const sets = powerOption("tlb.sets", shape.sets, 1, 4096);
-  return { sets, ways: powerOption("tlb.ways", shape.ways, 1, 8) };
+  const ways = powerOption("tlb.ways", shape.ways, 1, 8);
+  if (sets * ways <= MOST_ENTRIES) return { sets, ways };
+  throw new Stage2Error("BAD_OPTION", "a TLB has at most 16,384 entries", { sets, ways });
 }
 
 function powerOption(name: string, value: unknown, min: number, max: number): number {

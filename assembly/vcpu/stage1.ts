@@ -13,7 +13,7 @@ import { DS, E0PD, HA, HD, HIGH, HPD, ONE_PRIVILEGE, Regime, TBI, WXN } from "./
 import * as second from "./stage2";
 import { changes, CONTIGUOUS, DBM, needOf } from "./stage2";
 import {
-  add, AF_ON_PERMISSION, CHECKER, CONTIGUOUS_CONFLICT, count, derived, el2Of, FETCH, has, highHalfOf, IS_AT, IS_PROBE,
+  add, AF_ON_PERMISSION, CHECKER, CONTIGUOUS_CONFLICT, count, derived, el2Of, FAULTS, FETCH, has, highHalfOf, IS_AT, IS_PROBE,
   lowHalfOf, NO_ATOMIC_UPDATE, READ, READS_STAGE1, RESTARTS, SPECULATIVE_WALK, STAY_CLEAN, TABLE_WALK, UNALIGNED,
   UNPRIVILEGED, Vcpu, WALKS, WRITE,
 } from "./state";
@@ -227,7 +227,7 @@ function checkLeaf(v: Vcpu, r: Regime, va: u64, mode: u32): i32 {
     const dirty = dirtying ? allows(v, r, pte & ~AP2, above) : allowed;
     const lacks = need & ~dirty;
     if (lacks || !(need & (WRITE | WRITE << 3))) {
-      if (change && has(v, AF_ON_PERMISSION) && changes(v, mode)) update(v, leafSlot, pte, change, at, 1, va);
+      if (change && has(v, AF_ON_PERMISSION) && changes(v, mode)) updateAnyway(v, pte, change, at, va, mode);
       const missing = need & ~allowed;
       const onlyWrite = (missing & (WRITE | WRITE << 3)) == missing;
       return failed(raise(v, fault.PERMISSION, at, 1, 0, mode, onlyWrite ? fault.F_WRITE : 0));
@@ -249,6 +249,14 @@ function checkLeaf(v: Vcpu, r: Regime, va: u64, mode: u32): i32 {
   allowed = allows(v, r, leaf, above);
   clean = dirtying && !(change & AP2);
   return DONE;
+}
+
+/** AF of a leaf whose access fails: if it can be had. Stage 2 may refuse, which is nobody's fault then. */
+function updateAnyway(v: Vcpu, pte: u64, change: u64, at: i32, va: u64, mode: u32): void {
+  if (has(v, NO_ATOMIC_UPDATE)) return;
+  const slot = descriptorAt(v, leafSlotIpa, walkMode(mode, READ | WRITE), at);
+  if (slot) update(v, slot, pte, change, at, 1, va); // lost: the entry changed, and the fault is about what it was
+  else add(v, FAULTS, ~(<u64>0)); // recorded and counted by the walk: taken back
 }
 
 // @ts-ignore: decorator

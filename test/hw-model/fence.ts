@@ -1,0 +1,77 @@
+/** An engine in the middle of an embedder's memory whose every other byte is known: what is written beside the target shows. */
+import { expect } from "vitest";
+import { Engine, type Mode } from "../../src/index.ts";
+
+const MIB = 2 ** 20;
+const REGION = { offset: MIB, size: 3 * MIB };
+/** Guest memory, with known bytes on both sides of it. */
+export const RAM = { pa: 0x8000_0000, size: 0x8_0000, pointer: 5 * MIB };
+const PAGES = 6 * 16;
+const PATTERN = 0xa5;
+
+export class Fenced {
+  readonly engine: Engine;
+  readonly #bytes: Buffer;
+  #before: Buffer;
+
+  static async create(mode: Mode): Promise<Fenced> {
+    const shared = mode === "threads";
+    const memory = new WebAssembly.Memory({ initial: PAGES, maximum: PAGES, shared });
+    Buffer.from(memory.buffer as ArrayBuffer).fill(PATTERN);
+    Buffer.from(memory.buffer as ArrayBuffer, RAM.pointer, RAM.size).fill(0);
+    return new Fenced(
+      await Engine.create({ memory, region: REGION, guestRam: RAM, maxThreads: 2 }),
+    );
+  }
+
+  private constructor(engine: Engine) {
+    this.engine = engine;
+    this.#bytes = Buffer.from(engine.memory.buffer as ArrayBuffer);
+    this.#before = Buffer.from(this.#bytes);
+  }
+
+  /** Guest memory. */
+  get ram(): Buffer {
+    return this.#bytes.subarray(RAM.pointer, RAM.pointer + RAM.size);
+  }
+
+  /** All of the memory, the engine's region too. */
+  get everything(): Buffer {
+    return this.#bytes;
+  }
+
+  set(pa: number, value: bigint): void {
+    this.ram.writeBigUInt64LE(value, pa - RAM.pa);
+  }
+
+  get(pa: number): bigint {
+    return this.ram.readBigUInt64LE(pa - RAM.pa);
+  }
+
+  /** What is there from now on is right. */
+  remember(): void {
+    this.#before = Buffer.from(this.#bytes);
+  }
+
+  /** Nothing changed outside the engine's region and guest memory; with `ram`, not there either. */
+  expectFence(ram: "ram" | "may change" = "ram"): void {
+    const end = REGION.offset + REGION.size;
+    const pieces: [string, number, number][] = [
+      ["before the engine", 0, REGION.offset],
+      ["between engine and guest memory", end, RAM.pointer],
+      ["behind guest memory", RAM.pointer + RAM.size, this.#bytes.length],
+    ];
+    if (ram === "ram") pieces.push(["guest memory", RAM.pointer, RAM.pointer + RAM.size]);
+    for (const [name, from, to] of pieces) this.#expectSame(name, from, to);
+  }
+
+  /** Not one byte changed anywhere. */
+  expectUntouched(): void {
+    this.#expectSame("the memory", 0, this.#bytes.length);
+  }
+
+  #expectSame(name: string, from: number, to: number): void {
+    const same = this.#bytes.subarray(from, to).equals(this.#before.subarray(from, to));
+    expect(same, `${name} is as it was`).toBe(true);
+  }
+}
