@@ -65,6 +65,11 @@ export function pool_capacity(): u32 { return load<u32>(header, H_UNITS); }
 export function pool_budget(): u32 { return load<u32>(header, H_BUDGET); }
 export function pool_set_budget(units: u32): void { store<u32>(header, units, H_BUDGET); }
 export function pool_references(pointer: usize): u32 { return pools.references(pointer); }
+export function pool_alloc_private(pageShift: u32): usize {
+  const page = pools.allocate(pageShift, 1);
+  if (page) pools.setPrivate(page, pageShift, 1);
+  return page;
+}
 export function pool_free(page: usize, pageShift: u32): void { pools.free(page, pageShift, 1); }
 export function pool_alloc(pageShift: u32): usize { return pools.allocate(pageShift, 1); }
 

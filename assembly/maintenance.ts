@@ -46,18 +46,25 @@ export function flushRange(pgt: Pgt, ipa: u64, size: u64): void {
     log(pgt, MAINTENANCE, events.TLBI_VMID, 0, 0, 0);
     return;
   }
-  if (!pgt.events) return;
+  if (pgt.events & WATCHED) announceRange(pgt, ipa, size);
+  if (!pgt.logs(MAINTENANCE)) return;
   let pages = size >> pgt.pageShift;
   while (pages > 0) {
     const piece = min(pages, MAX_RANGE_PAGES);
-    if (pgt.events & WATCHED) {
-      announce(RIPAS2E1, LEVEL_UNKNOWN, pgt.vmid, 0, ipa, <u32>piece << (pgt.pageShift - 12), ALL_THREADS);
-    }
     log(pgt, MAINTENANCE, events.TLBI_RANGE, 0, ipa, piece);
     ipa += piece << pgt.pageShift;
     pages -= piece;
   }
-  if (pgt.events & WATCHED) announce(VMALLE1, LEVEL_UNKNOWN, pgt.vmid, 0, 0, 0, ALL_THREADS);
+}
+
+/** To the TLBs the same in one record, and every page that the range touches: operations round outwards, this does too. */
+function announceRange(pgt: Pgt, ipa: u64, size: u64): void {
+  const inPage = (<u64>1 << pgt.pageShift) - 1;
+  const first = ipa & ~inPage;
+  const pages = ((ipa + size + inPage) & ~inPage) - first >> 12;
+  if (pages >> 32) return forgetTable(pgt);
+  announce(RIPAS2E1, LEVEL_UNKNOWN, pgt.vmid, 0, first, <u32>pages, ALL_THREADS);
+  announce(VMALLE1, LEVEL_UNKNOWN, pgt.vmid, 0, 0, 0, ALL_THREADS);
 }
 
 /** Nothing of this table's VMID stays in any TLB. */

@@ -6,6 +6,7 @@
  *   segment: +0 first address   +8 bytes (0: free)   +16 pointer
  */
 import { EEXIST, EINVAL, EMFILE, ENOENT } from "./errno";
+import { isPrivate } from "./pool";
 import { delta, H_COMMITTED, H_MAP, H_UNITS, header, MAP_SEGMENTS, pool, poolPhys, setResult, UNIT_SHIFT } from "./layout";
 
 // @ts-ignore: decorator
@@ -33,6 +34,12 @@ function pointerBeyondPool(pa: u64): usize {
     if (offset < atomic.load<u64>(segment, 8)) return <usize>load<u32>(segment, 16) + <usize>offset;
   }
   return 0;
+}
+
+/** The same for a walk: pages of the pool that hold no tables (vCPUs, their TLBs) are no memory to it. */
+export function tablePointer(pa: u64): usize {
+  const pointer = pointerTo(pa);
+  return pointer && pa - poolPhys < poolBytes() && isPrivate(pointer) ? 0 : pointer;
 }
 
 /** Physical address of a pointer that the map gave. */

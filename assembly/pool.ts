@@ -50,6 +50,17 @@ import {
   return atomic.sub<u32>(metaOf(page), count, M_REFERENCES) - count;
 }
 
+/** In place of a reference count: a page that is no table, and no memory to hardware walks. */
+// @ts-ignore: decorator
+@inline const PRIVATE: u32 = 0xffff_fffe;
+
+export function setPrivate(page: usize, pageShift: u32, pages: u32): void {
+  for (let i: u32 = 0; i < pages; i++) setReferences(page + (<usize>i << pageShift), PRIVATE);
+}
+
+// @ts-ignore: decorator
+@inline export function isPrivate(pointer: usize): bool { return references(pointer) == PRIVATE; }
+
 // ---- links, also used by caches -----------------------------------------------------------------------------
 
 /** The page after this one in a cache, 0 if it is the last. */

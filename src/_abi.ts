@@ -49,6 +49,8 @@ export interface Core {
   pool_references(pointer: number): number;
   /** Allocates a zeroed page for an imported table (reference count 1): pointer or 0. Freed by destroy. */
   pool_alloc(pageShift: number): number;
+  /** The same for what is no table: hardware walks find no memory there. */
+  pool_alloc_private(pageShift: number): number;
   /** Gives back a page of `pool_alloc` that is in no table. */
   pool_free(pointer: number, pageShift: number): void;
 

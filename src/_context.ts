@@ -8,7 +8,7 @@ import { Stage2Error } from "./errors.ts";
 
 /** Something that ends when its engine ends. */
 export interface Closable {
-  /** Refuses every further use. Called with no lock held; must not call the core. */
+  /** Refuses every further use, and gives back what no other thread can use. Called with no lock held. */
   close(): void;
 }
 

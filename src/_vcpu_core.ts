@@ -86,16 +86,16 @@ export class VcpuCore {
     });
   }
 
-  /** @internal */
+  /** Ends with its engine: no other thread could use it. @internal */
   close(): void {
+    if (this.place === 0) return;
+    this.core.vcpu_destroy(this.place);
     this.place = 0;
   }
 
   dispose(): void {
-    if (this.place === 0) return;
-    this.core.vcpu_destroy(this.place);
+    this.close();
     this.context.remove(this);
-    this.place = 0;
   }
 
   /** Growing replaces `memory.buffer`, and takes the views away where the memory is not shared. */

@@ -32,7 +32,7 @@ export class Batch implements Disposable {
   static create(context: Context, capacity: number): Batch {
     integerOption("capacity", capacity, 1, MOST);
     const shift = SHIFTS.find((bits) => capacity * ENTRY_BYTES <= 2 ** bits) as number;
-    const pointer = context.core.pool_alloc(shift) >>> 0;
+    const pointer = context.core.pool_alloc_private(shift) >>> 0;
     if (pointer === 0) throw new Stage2Error("ENOMEM", "batch: ENOMEM", { capacity }, ENOMEM);
     return new Batch(context, pointer, capacity, shift);
   }
@@ -54,10 +54,8 @@ export class Batch implements Disposable {
 
   /** Gives the memory back. A second call does nothing. */
   dispose(): void {
-    if (this.#pointer === 0) return;
-    this.#context.core.pool_free(this.#pointer, this.#shift);
-    this.#context.remove(this);
     this.close();
+    this.#context.remove(this);
   }
 
   [Symbol.dispose](): void {
@@ -66,6 +64,7 @@ export class Batch implements Disposable {
 
   /** @internal */
   close(): void {
+    if (this.#pointer !== 0) this.#context.core.pool_free(this.#pointer, this.#shift);
     this.#pointer = 0;
     this.#buffer = undefined;
     this.#addresses = this.#results = new Float64Array(0); // what is behind the old ones is somebody else's soon

@@ -4,7 +4,7 @@
  */
 import { dataPointer } from "../memory";
 import { ALIGNMENT, beginAccess, EXTERNAL, raise } from "./fault";
-import { lockGranule, unlockGranule } from "./granule";
+import { lockLine, sameLine, unlockLine } from "./granule";
 import * as monitor from "./monitor";
 import {
   CAS_FAIL_CLEAN, derived, has, OWN_STORE_CLEARS, READ, STAY_CLEAN, STRICT_MONITOR, STXR_FAIL_DIRTY, UNALIGNED, Vcpu, WRITE,
@@ -35,7 +35,7 @@ import { translate } from "./translate";
 // @ts-ignore: decorator
 @inline export const OP_STXR: u32 = 11;
 
-/** SCTLR_EL1.A: every unaligned access faults. */
+/** SCTLR_ELx.A: every unaligned access faults. */
 // @ts-ignore: decorator
 @inline const A: u64 = 1 << 1;
 
@@ -61,16 +61,17 @@ function noMemory(v: Vcpu, va: u64, mode: u32): void {
 /** What an access of this size needs beside its rights; or 0 after an alignment fault. */
 function modeFor(v: Vcpu, va: u64, size: u32, mode: u32, mustAlign: bool): u32 {
   if ((va & (size - 1)) == 0) return mode;
-  if (!mustAlign && !(v.sctlr1 & A)) return mode | UNALIGNED;
+  if (!mustAlign && !((derived(v).el2 ? v.sctlr2 : v.sctlr1) & A)) return mode | UNALIGNED;
   beginAccess(va, mode);
   raise(v, ALIGNMENT, 0, 1, 0, mode, 0);
   return 0;
 }
 
-function crosses(v: Vcpu, va: u64, size: u32): bool {
-  const page = <u64>1 << derived(v).fragment;
-  return (va & (page - 1)) + size > page;
-}
+/** The smallest page, and what segments of the memory map are multiples of: a piece within one has one pointer. */
+// @ts-ignore: decorator
+@inline const PIECE: u64 = 4096;
+
+function crosses(va: u64, size: u32): bool { return (va & (PIECE - 1)) + size > PIECE; }
 
 /** `size` bytes (1, 2, 4, 8) at a pointer. Aligned ones are single-copy atomic. */
 function loadAt(pointer: usize, size: u32): u64 {
@@ -86,14 +87,19 @@ function storeAt(pointer: usize, size: u32, value: u64): void {
   else store<u16>(pointer, <u16>value);
 }
 
-/** A store that other vCPUs' monitors notice. */
+/** A store that other vCPUs' monitors notice, and that leaves this one's own claim alone (or not: a choice). */
 function storeFor(v: Vcpu, pointer: usize, size: u32, value: u64): void {
-  if (has(v, OWN_STORE_CLEARS) && monitor.watches(v, pointer)) monitor.open(v);
-  if (!has(v, STRICT_MONITOR)) return storeAt(pointer, size, value);
-  const version = lockGranule(pointer, v.ergShift);
-  storeAt(pointer, size, value);
-  unlockGranule(pointer, v.ergShift, version, true);
-  if (!has(v, OWN_STORE_CLEARS)) monitor.follow(v, pointer, version);
+  const last = pointer + size - 1;
+  if (!has(v, STRICT_MONITOR)) storeAt(pointer, size, value);
+  else {
+    const version = lockLine(pointer);
+    storeAt(pointer, size, value);
+    unlockLine(pointer, version, true);
+    if (!sameLine(pointer, last)) unlockLine(last, lockLine(last), true); // what it reaches into has a new version too
+  }
+  if (!monitor.watches(v, pointer) && !monitor.watches(v, last)) return;
+  if (has(v, OWN_STORE_CLEARS)) monitor.open(v);
+  else monitor.follow(v, pointer, size, value);
 }
 
 // What the last access of this thread read or found: low and high half.
@@ -104,7 +110,7 @@ export let high: u64 = 0;
 export function read(v: Vcpu, va: u64, size: u32, access: u32): bool {
   const mode = modeFor(v, va, min(size, 8), access, false);
   if (!mode) return false;
-  if (crosses(v, va, size)) return readPieces(v, va, size, mode);
+  if (crosses(va, size)) return readPieces(v, va, size, mode);
   const pointer = pointerFor(v, va, mode);
   if (!pointer) return false;
   low = loadAt(pointer, min(size, 8));
@@ -115,7 +121,7 @@ export function read(v: Vcpu, va: u64, size: u32, access: u32): bool {
 export function write(v: Vcpu, va: u64, size: u32, access: u32, value: u64, upper: u64): bool {
   const mode = modeFor(v, va, min(size, 8), access, false);
   if (!mode) return false;
-  if (crosses(v, va, size)) return writePieces(v, va, size, mode, value, upper);
+  if (crosses(va, size)) return writePieces(v, va, size, mode, value, upper);
   const pointer = pointerFor(v, va, mode);
   if (!pointer) return false;
   storeFor(v, pointer, min(size, 8), value);
@@ -123,11 +129,11 @@ export function write(v: Vcpu, va: u64, size: u32, access: u32, value: u64, uppe
   return true;
 }
 
-/** First address of the second page. */
-function border(v: Vcpu, va: u64): u64 { return ((va >> derived(v).fragment) + 1) << derived(v).fragment; }
+/** First address of the second piece. */
+function border(va: u64): u64 { return (va & ~(PIECE - 1)) + PIECE; }
 
 function readPieces(v: Vcpu, va: u64, size: u32, mode: u32): bool {
-  const second = border(v, va);
+  const second = border(va);
   const a = pointerFor(v, va, mode);
   if (!a) return false;
   const start = physical;
@@ -146,7 +152,7 @@ function readPieces(v: Vcpu, va: u64, size: u32, mode: u32): bool {
 }
 
 function writePieces(v: Vcpu, va: u64, size: u32, mode: u32, value: u64, upper: u64): bool {
-  const second = border(v, va);
+  const second = border(va);
   // A store that faults in one page makes none dirty: both are asked before either is.
   if (!pointerFor(v, va, mode | STAY_CLEAN) || !pointerFor(v, second, mode | STAY_CLEAN)) return false;
   const a = pointerFor(v, va, mode);
@@ -196,7 +202,7 @@ export function atomicAccess(v: Vcpu, va: u64, op: u32, size: u32, access: u32, 
   const pointer = pointerFor(v, va, mode);
   if (!pointer) return false;
   const strict = has(v, STRICT_MONITOR);
-  const version = strict ? lockGranule(pointer, v.ergShift) : 0;
+  const version = strict ? lockLine(pointer) : 0;
   let old = loadAt(pointer, size);
   let stored = false;
   while (true) {
@@ -208,7 +214,7 @@ export function atomicAccess(v: Vcpu, va: u64, op: u32, size: u32, access: u32, 
     }
     old = found; // lost to another agent: the operation applies to what is there now
   }
-  if (strict) unlockGranule(pointer, v.ergShift, version, stored);
+  if (strict) unlockLine(pointer, version, stored);
   if (stored && has(v, OWN_STORE_CLEARS) && monitor.watches(v, pointer)) monitor.open(v);
   low = old;
   return true;

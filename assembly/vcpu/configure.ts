@@ -1,9 +1,10 @@
 /** From registers to what walks need; done after every change of a register or setting. */
-import { pointerTo } from "../memory";
+import { delta, H_UNITS, header, poolPhys, UNIT_SHIFT } from "../layout";
+import { poolBytes } from "../memory";
 import * as fault from "./fault";
 import { configureEl1, configureEl2, configureStage2, DS, HAFT } from "./regime";
 import {
-  BASE_KEPT, CHECKER, CONTIGUOUS_CONFLICT, Derived, derived, el2Of, generationOf, has, highHalfOf, lowHalfOf, NAMES,
+  BASE_KEPT, CHECKER, CONTIGUOUS_CONFLICT, Derived, derived, el2Of, EXEC_NEEDS_R, generationOf, has, highHalfOf, lowHalfOf, NAMES,
   stage2Of, Vcpu,
 } from "./state";
 import { ENTRY_BYTES, generationIn } from "./tlb";
@@ -126,11 +127,12 @@ function nameOf(v: Vcpu, d: Derived, context: u64): u64 {
  */
 function setQuick(v: Vcpu, d: Derived): void {
   const r = stage2Of(v);
-  d.quick = !d.el2 && !d.stage1On && (v.hcr & (VM | DC)) == VM && !d.hasTlb && !d.attentive && !v.events &&
-    !(v.knobs & (CONTIGUOUS_CONFLICT | BASE_KEPT)) && r.refusal == fault.NONE && r.pageShift == 12 && r.startLevel == 1 &&
-    !r.has(DS | HAFT);
-  d.root = d.quick ? pointerTo(r.base) : 0;
-  // The whole root must lie behind one pointer.
-  const last = r.base + ((<u64>8 << (r.iaBits - r.rootShift)) - 8);
-  if (d.quick && (!d.root || pointerTo(last) != d.root + <usize>(last - r.base))) d.quick = false;
+  const capacity = <u64>load<u32>(header, H_UNITS) << UNIT_SHIFT;
+  const rootBytes = <u64>8 << (r.iaBits - r.rootShift);
+  // The root and all tables lie in the pool, and the pool below the output size.
+  const inPool = r.base - poolPhys < poolBytes() && r.base - poolPhys + rootBytes <= poolBytes();
+  d.quick = !d.el2 && !d.stage1On && (v.hcr & (VM | DC)) == VM && !d.hasTlb && !d.attentive &&
+    !(v.knobs & (CONTIGUOUS_CONFLICT | BASE_KEPT | EXEC_NEEDS_R)) && r.refusal == fault.NONE && r.pageShift == 12 &&
+    r.startLevel == 1 && !r.has(DS | HAFT) && inPool && poolPhys + capacity <= r.paLimit;
+  d.root = d.quick ? <usize>(r.base + delta) : 0;
 }

@@ -39,6 +39,7 @@ export function create(sets: u32, ways: u32): i32 {
     releaseSlot(slot);
     return -ENOMEM;
   }
+  pool.setPrivate(page, UNIT_SHIFT, 1);
   const v = changetype<Vcpu>(page);
   const d = derived(v);
   if (sets && !giveTlb(v, sets, ways)) {
@@ -63,6 +64,7 @@ function giveTlb(v: Vcpu, sets: u32, ways: u32): bool {
   d.units = unitsFor(2 * sets * ways);
   d.combined = pool.allocate(UNIT_SHIFT, d.units);
   if (!d.combined) return false;
+  pool.setPrivate(d.combined, UNIT_SHIFT, d.units);
   d.stage2 = d.combined + <usize>(sets * ways) * ENTRY_BYTES;
   d.sets = sets;
   d.ways = ways;

@@ -7,7 +7,7 @@
  */
 import { isValid, LAST_LEVEL, S2AP_W, TYPE } from "../descriptor";
 import { HW_UPDATE } from "../events";
-import { dataPointer, pointerTo } from "../memory";
+import { dataPointer, tablePointer } from "../memory";
 import * as slots from "../slot";
 import * as fault from "./fault";
 import { raise } from "./fault";
@@ -104,12 +104,13 @@ function cleanEntry(v: Vcpu, r: Regime, ipa: u64, level: i32): u64 {
     let size = r.rootShift;
     let address = r.base + (ipa >> size << 3);
     while (true) {
-      const slot = pointerTo(address);
+      const slot = tablePointer(address);
       if (!slot) return WALK_FAILED;
       const pte = slots.read(slot);
       if (!isValid(pte)) return WALK_FAILED;
       if (at == 3 || !(pte & TYPE)) {
-        if (at == 3 && !(pte & TYPE)) return WALK_FAILED;
+        if (at == 3 ? !(pte & TYPE) : at < r.blockLevel) return WALK_FAILED;
+        if (r.address(pte) >= r.paLimit) return WALK_FAILED;
         if (at != level) return LEVEL_MISMATCH;
         if (!(pte & DBM) || !(pte & S2AP_W)) return 0;
         if (!exchange(v, slot, pte, pte & ~S2AP_W)) break; // lost to another walk or to software: look again
@@ -117,6 +118,7 @@ function cleanEntry(v: Vcpu, r: Regime, ipa: u64, level: i32): u64 {
         return 0;
       }
       if (at == level) return LEVEL_MISMATCH;
+      if (r.address(pte) >= r.paLimit) return WALK_FAILED;
       at++;
       size -= r.pageShift - 3;
       address = r.address(pte) + ((ipa >> size & ((1 << (r.pageShift - 3)) - 1)) << 3);

@@ -9,7 +9,7 @@ import {
   RIPAS2LE1, RVAAE1, RVAALE1, RVALE1, threadOf, VAAE1, VAALE1, VALE1, VMALLE1, VMALLS12E1, vmidOf,
 } from "../tlbi";
 import { retag } from "./configure";
-import { advanceGeneration, count, derived, Derived, highHalfOf, lowHalfOf, stage2Of, TLBI_APPLIED, Vcpu } from "./state";
+import { advanceGeneration, count, derived, Derived, generationOf, highHalfOf, lowHalfOf, stage2Of, TLBI_APPLIED, Vcpu, WALK_CACHE_BYTES, WALK_CACHES } from "./state";
 import { TBI } from "./regime";
 import * as tlb from "./tlb";
 import { ANY_ASID, dropTables1, dropTables2 } from "./walk_cache";
@@ -59,9 +59,18 @@ function awaitRecord(number: u32): bool {
 /** Everything of every context. */
 export function dropAll(v: Vcpu): void {
   for (let vmid: u32 = 0; vmid < 16; vmid++) {
-    advanceGeneration(v, vmid, false);
-    advanceGeneration(v, vmid, true);
+    advance(v, vmid, false);
+    advance(v, vmid, true);
   }
+}
+
+/** A new generation for a VMID's entries; when the numbers start anew, nothing old may be left that could match them. */
+function advance(v: Vcpu, vmid: u32, stage2: bool): void {
+  advanceGeneration(v, vmid, stage2);
+  if (tlb.generationIn(generationOf(v, vmid, stage2)) != 0) return;
+  const d = derived(v);
+  memory.fill(d.combined, 0, 2 * <usize>(d.sets * d.ways) * tlb.ENTRY_BYTES);
+  memory.fill(changetype<usize>(v) + WALK_CACHES, 0, WALK_CACHE_BYTES);
 }
 
 function apply(v: Vcpu, d: Derived, record: usize): void {
@@ -72,8 +81,8 @@ function apply(v: Vcpu, d: Derived, record: usize): void {
   const bytes = <u64>max(pagesOf(record), 1) << 12;
   if (op == ALLE1) return dropAll(v);
   if (op == VMALLE1 || op == VMALLS12E1) {
-    advanceGeneration(v, vmid, false);
-    if (op == VMALLS12E1) advanceGeneration(v, vmid, true);
+    advance(v, vmid, false);
+    if (op == VMALLS12E1) advance(v, vmid, true);
     return;
   }
   if (op <= RIPAS2LE1) {

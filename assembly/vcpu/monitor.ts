@@ -5,7 +5,7 @@
  * Strict: it compares the version of the granule, which every store by a vCPU and every hardware update of a descriptor
  * advances. Sees every such store, whatever its value.
  */
-import { granuleVersion, lockGranuleAt, unlockGranule } from "./granule";
+import { granuleVersion, lineVersion, lockLineAt, sameLine, unlockLine } from "./granule";
 import { Derived, derived, has, STRICT_MONITOR, Vcpu } from "./state";
 
 // @ts-ignore: decorator
@@ -21,7 +21,10 @@ export function watch(v: Vcpu, va: u64, pointer: usize, size: u32): u64 {
   d.monitorVa = va;
   d.monitor = pointer;
   d.monitorBytes = size;
-  if (has(v, STRICT_MONITOR)) d.monitorVersion = granuleVersion(pointer, v.ergShift); // before the value: never newer
+  if (has(v, STRICT_MONITOR)) { // before the value: never newer
+    d.monitorVersion = lineVersion(pointer);
+    d.monitorSum = granuleVersion(pointer, v.ergShift);
+  }
   d.monitorLow = read(pointer, size);
   return d.monitorLow;
 }
@@ -34,10 +37,24 @@ export function watches(v: Vcpu, pointer: usize): bool {
   return watched != 0 && watched >> v.ergShift == pointer >> v.ergShift;
 }
 
-/** This vCPU's own plain store advanced the version from `version`: it is no reason to fail. */
-export function follow(v: Vcpu, pointer: usize, version: u32): void {
+/**
+ * This vCPU's own plain store is no reason to fail: what it stored belongs to the value to be found, and the lines it
+ * touched have new versions. Stores of others stay as visible as they were.
+ */
+export function follow(v: Vcpu, pointer: usize, size: u32, value: u64): void {
   const d = derived(v);
-  if (watches(v, pointer) && d.monitorVersion == version) d.monitorVersion = version + 2;
+  for (let i: u32 = 0; i < size; i++) {
+    const at = pointer + i - d.monitor;
+    if (at >= d.monitorBytes) continue;
+    const shift = <u64>at << 3;
+    d.monitorLow = (d.monitorLow & ~(<u64>0xff << shift)) | (value >> (<u64>i << 3) & 0xff) << shift;
+  }
+  if (!has(v, STRICT_MONITOR)) return;
+  const last = pointer + size - 1;
+  const both = !sameLine(pointer, last);
+  if (watches(v, pointer)) d.monitorSum += 2;
+  if (both && watches(v, last)) d.monitorSum += 2;
+  if (sameLine(pointer, d.monitor) || (both && sameLine(last, d.monitor))) d.monitorVersion += 2;
 }
 
 /** Whether the last load-exclusive was of this address and size, and the store-exclusive does not fail for no reason. */
@@ -53,9 +70,9 @@ export function storeIfWatched(v: Vcpu, pointer: usize, size: u32, value: u64): 
   const expected = d.monitorLow;
   if (has(v, STRICT_MONITOR)) {
     // Lost: a vCPU or a hardware update stored to the granule since.
-    if (!lockGranuleAt(pointer, v.ergShift, d.monitorVersion)) return false;
+    if (granuleVersion(pointer, v.ergShift) != d.monitorSum || !lockLineAt(pointer, d.monitorVersion)) return false;
     const stored = exchange(pointer, size, expected, value);
-    unlockGranule(pointer, v.ergShift, d.monitorVersion, stored);
+    unlockLine(pointer, d.monitorVersion, stored);
     return stored;
   }
   return exchange(pointer, size, expected, value); // lost: the value is another one now

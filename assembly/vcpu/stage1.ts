@@ -3,7 +3,7 @@
  * which stage 2 translates first; so does each update of one, as a write.
  */
 import { AF, isValid, TYPE } from "../descriptor";
-import { physicalOf, pointerTo } from "../memory";
+import { physicalOf, tablePointer } from "../memory";
 import * as slots from "../slot";
 import { translateStage2 } from "./cached";
 import { isConsistent } from "./contiguous";
@@ -117,7 +117,7 @@ function descriptorAt(v: Vcpu, address: u64, mode: u32, at: i32): usize {
     if (!translateStage2(v, address, mode)) return 0;
     physical = second.pa;
   }
-  const slot = pointerTo(physical);
+  const slot = tablePointer(physical);
   if (!slot) raise(v, fault.EXTERNAL_ON_WALK, at, 1, 0, mode, 0);
   return slot;
 }

@@ -3,7 +3,7 @@
  * size, access flag, walk of Device memory, alignment, permission; a step that fails changes no memory.
  */
 import { AF, isValid, S2AP_W, TYPE } from "../descriptor";
-import { pointerTo } from "../memory";
+import { tablePointer } from "../memory";
 import * as slots from "../slot";
 import { isReserved } from "./attributes";
 import { isConsistent } from "./contiguous";
@@ -68,8 +68,11 @@ export function allowed(v: Vcpu, r: Regime, pte: u64): u32 {
   return true;
 }
 
-/** What a cached entry gives in place of a walk. */
-export function setFound(address: u64, at: i32, size: u32): void { found(0, at, size, address); }
+/** What a cached entry gives in place of a walk; or what a walk had found, after another one. */
+export function setFound(pte: u64, address: u64, at: i32, size: u32): void { found(pte, at, size, address); }
+
+/** Whether the last walk began at a cached table. */
+export let fromCache: bool = false;
 
 /** Translates `ipa`. False: a fault was recorded. */
 export function walkStage2(v: Vcpu, ipa: u64, mode: u32): bool {
@@ -103,6 +106,7 @@ function descend(v: Vcpu, r: Regime, ipa: u64, mode: u32): usize {
   let slot: usize = 0;
   if (derived(v).hasTlb && !quiet && at < 3) {
     slot = startTable2(v, r, ipa);
+    fromCache = slot != 0;
     if (slot) {
       at = 3;
       size = r.pageShift;
@@ -110,7 +114,7 @@ function descend(v: Vcpu, r: Regime, ipa: u64, mode: u32): usize {
   }
   while (true) {
     if (!slot) {
-      slot = pointerTo(address);
+      slot = tablePointer(address);
       if (!slot) {
         raise(v, fault.EXTERNAL_ON_WALK, at, 2, ipa, mode, 0);
         return 0;
@@ -177,6 +181,8 @@ function checkLeaf(v: Vcpu, r: Regime, slot: usize, ipa: u64, mode: u32): i32 {
       if (onlyWrite && pte & DBM && r.has(TELLS_DIRTY)) extra |= fault.F_DIRTY_BIT;
       return failed(raise(v, fault.PERMISSION, at, 2, ipa, mode, extra));
     }
+    // A walk that nobody asked for makes nothing dirty: an update of stage 1 that would is given up.
+    if (mode & SPECULATIVE_WALK && mode & TABLE_WALK) return failed(raise(v, fault.PERMISSION, at, 2, ipa, mode, 0));
     if (!(mode & (STAY_CLEAN | SPECULATIVE_WALK))) set |= S2AP_W;
   }
   if (set && changes(v, mode)) {

@@ -123,6 +123,8 @@ export function setProbeIpa(v: Vcpu, ipa: u64): void { store<u64>(changetype<usi
 @inline const REGIMES: usize = 1024;
 // @ts-ignore: decorator
 @inline export const WALK_CACHES: usize = 2048;
+// @ts-ignore: decorator
+@inline export const WALK_CACHE_BYTES: usize = 2048;
 
 @unmanaged
 @final
@@ -190,6 +192,7 @@ export class Derived {
   monitor: usize;
   monitorBytes: u32;
   monitorVersion: u32;
+  monitorSum: u32;
   monitorVa: u64;
   monitorLow: u64;
 }

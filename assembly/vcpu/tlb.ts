@@ -9,7 +9,7 @@
  *
  * A context holds a generation (of its VMID, modulo 16), so dropping all entries of a VMID is one increment.
  */
-import { TLB_CONFLICT, TLB_FILL } from "../events";
+import { LEVEL_UNKNOWN, TLB_CONFLICT, TLB_FILL } from "../events";
 import { count, derived, Derived, generationOf, TLB, TLB_CONFLICTS, Vcpu } from "./state";
 import { logTlb } from "./trace";
 
@@ -72,6 +72,9 @@ import { logTlb } from "./trace";
   return array + (<usize>(<u32>page & (d.sets - 1)) << d.setShift);
 }
 
+/** Level of the stage-2 leaf for events, which have another word for "none". */
+export function knownLevel2(entry: usize): i32 { return level2Of(entry) == OFF ? LEVEL_UNKNOWN : level2Of(entry); }
+
 /** Entry for a virtual address in this context, global or not; 0: none. */
 export function findCombined(d: Derived, va: u64): usize {
   const page = va & d.pageMask;
@@ -101,7 +104,7 @@ function place(v: Vcpu, d: Derived, array: usize, page: u64, tag: u64, context: 
   let free: usize = 0;
   for (let entry = first; entry <= last; entry += ENTRY_BYTES) {
     const found = load<u64>(entry);
-    if (found == tag) return entry;
+    if (found == tag && contextOf(entry) == context) return entry;
     if (found == 0 || (contextOf(entry) != context && !free && isPast(v, entry, array == d.stage2))) free = entry;
   }
   if (free) return free;
@@ -163,7 +166,7 @@ export function fillCombined(
   if (d.attentive) findConflict(v, d, COMBINED, va, pa, min(shift1, shift2), d.context, d.global);
   const tag = (va & whole) | (global ? d.globalName : d.name);
   put(place(v, d, d.combined, page, tag, context), tag, context, (pa & whole) | rights | rights1 << 6, info);
-  if (v.events & TLB) logTlb(v, TLB_FILL, COMBINED, level2, <u32>(d.context >> 16 & 0xffff | d.context << 16), va, pa & whole, ipa);
+  if (v.events & TLB) logTlb(v, TLB_FILL, COMBINED, level2 == OFF ? LEVEL_UNKNOWN : level2, <u32>(d.context >> 16 & 0xffff | d.context << 16), va, pa & whole, ipa);
 }
 
 // @ts-ignore: decorator
@@ -198,7 +201,7 @@ function findConflict(v: Vcpu, d: Derived, kind: u32, ia: u64, pa: u64, shift: u
     if (size == shift && implied >> unit == pa >> unit) continue;
     if (cached >> unit == ia >> unit && size == shift) continue; // the same leaf anew: it takes the old one's place
     count(v, TLB_CONFLICTS);
-    logTlb(v, TLB_CONFLICT, kind, level2Of(entry), 0, ia, pa, implied);
+    logTlb(v, TLB_CONFLICT, kind, knownLevel2(entry), 0, ia, pa, implied);
     return;
   }
 }

@@ -165,7 +165,7 @@ function compareWithMemory(v: Vcpu, d: Derived, entry: usize, va: u64, mode: u32
   const now = probe(v, va, READ & mode ? READ : mode);
   if (now == says || (now == NOWHERE && v.fsc >> 2 == fault.PERMISSION >> 2)) return;
   count(v, TLB_STALE);
-  logTlb(v, STALE_EVENT, tlb.COMBINED, tlb.level2Of(entry), 0, va, says, now);
+  logTlb(v, STALE_EVENT, tlb.COMBINED, tlb.knownLevel2(entry), 0, va, says, now);
 }
 
 function isSpurious(v: Vcpu, va: u64, mode: u32): bool { return probe(v, va, mode) != NOWHERE; }

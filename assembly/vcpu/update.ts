@@ -6,16 +6,16 @@
 import { AF } from "../descriptor";
 import { HW_UPDATE } from "../events";
 import * as slots from "../slot";
-import { lockGranule, unlockGranule } from "./granule";
+import { lockLine, unlockLine } from "./granule";
 import { AF_STAGE1, AF_STAGE2, count, DIRTY_STAGE1, DIRTY_STAGE2, has, STRICT_MONITOR, UPDATES, Vcpu } from "./state";
 import { logStep } from "./trace";
 
 /** One exchange of a descriptor by hardware. False: it is no longer `old`, and nothing was written. */
 export function exchange(v: Vcpu, slot: usize, old: u64, next: u64): bool {
   if (!has(v, STRICT_MONITOR)) return slots.compareExchange(slot, old, next) == old;
-  const version = lockGranule(slot, v.ergShift);
+  const version = lockLine(slot);
   const done = slots.compareExchange(slot, old, next) == old;
-  unlockGranule(slot, v.ergShift, version, done);
+  unlockLine(slot, version, done);
   return done;
 }
 

@@ -5,11 +5,18 @@
  *   +0 address above the table, with bit 0 set   +8 context   +16 table, physical
  *   +24 log2 of what the table maps | stage 1: table as IPA | hierarchical bits
  */
+import { TLB_FILL } from "../events";
 import { levelShift } from "../geometry";
-import { pointerTo } from "../memory";
+import { tablePointer } from "../memory";
 import { Regime } from "./regime";
-import { count, derived, Vcpu, WALK_CACHE_HITS, WALK_CACHES } from "./state";
+import { count, derived, TLB, Vcpu, WALK_CACHE_HITS, WALK_CACHES } from "./state";
+import { logTlb } from "./trace";
 
+/** Kinds, as events name them. */
+// @ts-ignore: decorator
+@inline export const TABLE_STAGE2: u32 = 3;
+// @ts-ignore: decorator
+@inline const TABLE_STAGE1: u32 = 4;
 // @ts-ignore: decorator
 @inline const ENTRY_BYTES: usize = 32;
 // @ts-ignore: decorator
@@ -39,7 +46,7 @@ function tableOf(v: Vcpu, above: u64, stage1: bool, context: u64): usize {
 /** Pointer to the last-level entry for `ipa`, if its table is cached; else 0. */
 export function startTable2(v: Vcpu, r: Regime, ipa: u64): usize {
   const entry = tableOf(v, ipa >> levelShift(r.pageShift, 2), false, derived(v).context2);
-  return entry ? pointerTo(load<u64>(entry, 16) + offsetIn(r, ipa)) : 0;
+  return entry ? tablePointer(load<u64>(entry, 16) + offsetIn(r, ipa)) : 0;
 }
 
 export function rememberTable2(v: Vcpu, r: Regime, ipa: u64, table: u64): void {
@@ -49,6 +56,7 @@ export function rememberTable2(v: Vcpu, r: Regime, ipa: u64, table: u64): void {
   store<u64>(entry, derived(v).context2, 8);
   store<u64>(entry, table, 16);
   store<u64>(entry, levelShift(r.pageShift, 2), 24);
+  if (v.events & TLB) logTlb(v, TLB_FILL, TABLE_STAGE2, 2, <u32>derived(v).context2 & 0xffff, ipa, table, ipa);
 }
 
 // @ts-ignore: decorator
@@ -69,7 +77,7 @@ export function startTable1(v: Vcpu, r: Regime, va: u64): usize {
   const word = load<u64>(entry, 24);
   inherited = word & HIERARCHICAL;
   tableIpa = word & ~(HIERARCHICAL | SHIFT);
-  return pointerTo(load<u64>(entry, 16) + offsetIn(r, va));
+  return tablePointer(load<u64>(entry, 16) + offsetIn(r, va));
 }
 
 export function rememberTable1(v: Vcpu, r: Regime, va: u64, ipa: u64, table: u64, bits: u64): void {
@@ -79,6 +87,8 @@ export function rememberTable1(v: Vcpu, r: Regime, va: u64, ipa: u64, table: u64
   store<u64>(entry, derived(v).context, 8);
   store<u64>(entry, table, 16);
   store<u64>(entry, ipa | bits | levelShift(r.pageShift, 2), 24);
+  const context = derived(v).context;
+  if (v.events & TLB) logTlb(v, TLB_FILL, TABLE_STAGE1, 2, <u32>(context >> 16 & 0xffff | context << 16), va, table, ipa);
 }
 
 /** In place of an ASID: all of them. */

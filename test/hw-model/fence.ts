@@ -2,11 +2,11 @@
 import { expect } from "vitest";
 import { Engine, type Mode } from "../../src/index.ts";
 
-const MIB = 2 ** 20;
-const REGION = { offset: MIB, size: 3 * MIB };
+export const REGION = { offset: 0x4_0000, size: 0x18_0000 };
 /** Guest memory, with known bytes on both sides of it. */
-export const RAM = { pa: 0x8000_0000, size: 0x8_0000, pointer: 5 * MIB };
-const PAGES = 6 * 16;
+export const RAM = { pa: 0x8000_0000, size: 0x8_0000, pointer: 0x20_0000 };
+export const MEMORY_BYTES = 0x30_0000;
+const PAGES = MEMORY_BYTES / 65536;
 const PATTERN = 0xa5;
 
 export class Fenced {
@@ -19,9 +19,8 @@ export class Fenced {
     const memory = new WebAssembly.Memory({ initial: PAGES, maximum: PAGES, shared });
     Buffer.from(memory.buffer as ArrayBuffer).fill(PATTERN);
     Buffer.from(memory.buffer as ArrayBuffer, RAM.pointer, RAM.size).fill(0);
-    return new Fenced(
-      await Engine.create({ memory, region: REGION, guestRam: RAM, maxThreads: 2 }),
-    );
+    const shape = { maxThreads: 2, maxObjects: 32, eventCapacity: 1024 };
+    return new Fenced(await Engine.create({ memory, region: REGION, guestRam: RAM, ...shape }));
   }
 
   private constructor(engine: Engine) {

@@ -67,6 +67,6 @@ describe.each(MODES)("a vCPU with a TLB agrees with one without (%s)", (mode) =>
 
   it.each(SHAPES)("whatever its shape: %o", (tlb) => {
     const stage1 = tlb.ways % 4 === 0;
-    play({ tlb, stage1, guests: [{}, DEFERRED], steps: 100 }, tlb.sets + tlb.ways);
+    play({ tlb, stage1, guests: [{}, DEFERRED], steps: 60 }, tlb.sets + tlb.ways);
   });
 });

@@ -62,12 +62,12 @@ describe("options", () => {
     };
     const settings = checkedSettings({
       ...sizes,
-      tlb: { sets: 4096, ways: 8 },
+      tlb: { sets: 4096, ways: 4 },
       hafdbs: 4,
       hd: true,
     });
     expect(settings).toMatchObject({ granuleShift: 11, speculate: 7, spurious: 9, seed: 3 });
-    expect(settings).toMatchObject({ sets: 4096, ways: 8, hafdbs: 4, hd: true });
+    expect(settings).toMatchObject({ sets: 4096, ways: 4, hafdbs: 4, hd: true });
     expect(checkedSettings({ tlb: false })).toMatchObject({ sets: 0, ways: 0 });
     expect(checkedSettings({ tlb: { sets: 1, ways: 1 } })).toMatchObject({ sets: 1, ways: 1 });
   });
