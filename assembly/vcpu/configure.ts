@@ -2,7 +2,7 @@
 import { delta, H_UNITS, header, poolPhys, UNIT_SHIFT } from "../layout";
 import { poolBytes } from "../memory";
 import * as fault from "./fault";
-import { configureEl1, configureEl2, configureStage2, DS, HAFT } from "./regime";
+import { configureEl1, configureEl2, configureStage2, DS, HAFT, physicalBits } from "./regime";
 import {
   BASE_KEPT, CHECKER, CONTIGUOUS_CONFLICT, Derived, derived, el2Of, EXEC_NEEDS_R, generationOf, has, highHalfOf, lowHalfOf, NAMES,
   stage2Of, Vcpu,
@@ -133,6 +133,7 @@ function setQuick(v: Vcpu, d: Derived): void {
   const inPool = r.base - poolPhys < poolBytes() && r.base - poolPhys + rootBytes <= poolBytes();
   d.quick = !d.el2 && !d.stage1On && (v.hcr & (VM | DC)) == VM && !d.hasTlb && !d.attentive &&
     !(v.knobs & (CONTIGUOUS_CONFLICT | BASE_KEPT | EXEC_NEEDS_R)) && r.refusal == fault.NONE && r.pageShift == 12 &&
-    r.startLevel == 1 && !r.has(DS | HAFT) && inPool && poolPhys + capacity <= r.paLimit;
+    r.startLevel == 1 && !r.has(DS | HAFT) && inPool && poolPhys + capacity <= r.paLimit &&
+    r.iaBits <= physicalBits(<u32>v.mmfr0 & 0b1111);
   d.root = d.quick ? <usize>(r.base + delta) : 0;
 }

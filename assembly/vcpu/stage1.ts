@@ -153,7 +153,7 @@ export function walkStage1(v: Vcpu, r: Regime, va: u64, mode: u32): bool {
 function descend(v: Vcpu, r: Regime, va: u64, mode: u32): bool {
   const stride = r.pageShift - 3;
   const probe = (mode & IS_PROBE) != 0;
-  const cached = derived(v).hasTlb && !(mode & (IS_PROBE | IS_AT));
+  const cached = derived(v).hasTlb && !derived(v).el2 && !(mode & (IS_PROBE | IS_AT));
   const ia = va & ((<u64>1 << r.iaBits) - 1);
   let at = r.startLevel;
   let size = r.rootShift;

@@ -56,7 +56,8 @@ export function allowed(v: Vcpu, r: Regime, pte: u64): u32 {
 // @ts-ignore: decorator
 @inline export function needOf(v: Vcpu, mode: u32): u32 {
   const need = mode & (READ | WRITE | FETCH);
-  return derived(v).el0 || mode & UNPRIVILEGED ? need << 3 : need;
+  const d = derived(v);
+  return d.el0 || (mode & UNPRIVILEGED && !d.el2) ? need << 3 : need; // EL2 has one level of privilege
 }
 
 // @ts-ignore: decorator

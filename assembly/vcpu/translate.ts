@@ -115,7 +115,7 @@ function walk(v: Vcpu, d: Derived, tagged: u64, mode: u32): bool {
     if (!walkStage1(v, r, va, mode)) return false;
     ipa = first.ipa;
   } else if (!flat(v, va, mode)) return false;
-  const device1 = on ? !(first.attributesOf(v, first.leaf) & 0xf0) : !(v.hcr & DC) && !(mode & FETCH);
+  const device1 = on ? !(first.attributesOf(v, first.leaf) & 0xf0) : !(v.hcr & DC); // of data, whatever fills the entry
   if (d.el2 || !d.stage2On || mode & STAGE1_ONLY) {
     pa = ipa;
     cached.setOff(device1);

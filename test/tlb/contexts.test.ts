@@ -328,4 +328,45 @@ describe.each(MODES)("contexts of TLB entries (%s)", (mode) => {
     vcpu.setRegisters({ vttbrEl2: second.vttbr({ vmid }) });
     expect(read(DATA)).toMatchObject({ type: "translation", stage: 2 });
   });
+
+  it("are each vCPU's own, be ASID and VMID the same (L51)", () => {
+    const [a, b] = [space(0), space(PAGE)];
+    const other = make();
+    for (let i = 0; i < 3; i++) {
+      vcpu.setRegisters(guest.registers(1, { ttbr0: a }));
+      other.setRegisters(guest.registers(1, { ttbr0: b }));
+      expect(vcpu.translate(VA, Access.Read)).toBe(OUT);
+      expect(other.translate(VA, Access.Read)).toBe(OUT + PAGE);
+    }
+  });
+
+  it("do not outlive their vCPU: one in its place holds nothing", () => {
+    const slot = guest.slot2(DATA);
+    const before = slot.value;
+    const used = here.engine.memoryUsage().used;
+    for (let i = 0; i < 8; i++) {
+      slot.value = before + BigInt(i * PAGE);
+      const next = here.engine.vcpu(guest.s2, { tlb: { sets: 16, ways: 4 } });
+      for (const page of [0, 1]) {
+        expect(next.translate(DATA + page * PAGE, Access.Read)).toBe(OUT + (page ? 1 : i) * PAGE);
+      }
+      expect(next.statistics.tlb).toMatchObject({ hits: 0, misses: 2, stage2Hits: 0 });
+      next.dispose();
+      expect(here.engine.memoryUsage().used).toBe(used);
+    }
+    slot.value = before;
+  });
+
+  it("hold batches' addresses like others", () => {
+    const batch = here.keep(here.engine.batch(64));
+    for (let i = 0; i < 64; i++) batch.addresses[i] = DATA + ((i * 5) % 16) * PAGE + i;
+    for (let again = 0; again < 2; again++) {
+      expect(vcpu.translateMany(batch, Access.Read)).toBe(0);
+      for (let i = 0; i < 64; i++) expect(batch.results[i]).toBe(OUT + ((i * 5) % 16) * PAGE + i);
+    }
+    expect(vcpu.statistics.tlb).toMatchObject({ hits: 112, misses: 16 });
+    guest.s2.unmap({ ipa: DATA, size: PAGE });
+    expect(vcpu.translateMany(batch, Access.Read)).toBe(4);
+    expect([...batch.results].filter((pa) => pa < 0)).toEqual([-8, -8, -8, -8]); // translation, level 3
+  });
 });

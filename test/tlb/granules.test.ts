@@ -125,3 +125,38 @@ describe.each(MODES)("the address of a fault from a large page's entry (%s)", (m
     },
   );
 });
+
+/** Addresses of 52 bits pass through the TLB whole. */
+describe.each(MODES)("wide addresses in a TLB (%s)", (mode) => {
+  const here = lab(mode, { ...MACHINE, maxTablePages: 16384 });
+
+  it.each([
+    ["4K", { granule: "4K", lpa2: true }],
+    ["16K", { granule: "16K", lpa2: true }],
+    ["64K", { granule: "64K", pa52: true }],
+  ] as const)("%s", (granule, options) => {
+    const s2 = here.keep(here.engine.stage2({ ...options, ipaBits: 52, parange: 6 }));
+    const page = sizeOf(granule);
+    const [ipa, pa] = [2 ** 52 - 4 * page, 2 ** 52 - 2 ** 30];
+    s2.map({ ipa, size: 4 * page, pa, prot: Prot.R });
+    const vcpu = here.keep(here.engine.vcpu(s2));
+    for (let again = 0; again < 3; again++) {
+      for (let i = 0; i < 4; i++) {
+        const at = ipa + i * page + 0x18;
+        expect(vcpu.translate(at, Access.Read)).toBe(pa + i * page + 0x18);
+      }
+    }
+    expect(vcpu.statistics.tlb).toMatchObject({ hits: 8, misses: 4 });
+    vcpu.tlbi("VMALLE1");
+    expect(vcpu.translate(ipa + 8, Access.Read)).toBe(pa + 8); // from stage 2's own entry
+    expect(vcpu.statistics.tlb.stage2Hits).toBe(1);
+    expect(vcpu.translate(ipa + 0x28, Access.Write)).toMatchObject({
+      fromTlb: true,
+      ipa: ipa + 0x28,
+    });
+    vcpu.tlbi("IPAS2E1", { address: ipa + page });
+    s2.unmap({ ipa: ipa + page, size: page });
+    expect(vcpu.translate(ipa + page, Access.Read)).toMatchObject({ type: "translation" });
+    expect(vcpu.translate(ipa + 2 * page, Access.Read)).toBe(pa + 2 * page);
+  });
+});

@@ -25,6 +25,8 @@ const WORLDS: [string, World][] = [
   ["hardware dirty state",                     { tlb: USUAL, hd: true, guests: [{}], steps: 800 }],
   ["pages of 16K",                             { tlb: USUAL, guests: [{ granule: "16K" }], steps: 300 }],
   ["pages of 64K",                             { tlb: USUAL, guests: [{ granule: "64K", ...DEFERRED }], steps: 200 }],
+  ["four levels",                              { tlb: USUAL, guests: [{ ipaBits: 48, parange: 5 }], steps: 300 }],
+  ["52 bits",                                  { tlb: USUAL, stage1: true, guests: [{ ipaBits: 52, parange: 6, lpa2: true }], steps: 300 }],
   ["three guests",                             { tlb: USUAL, guests: [{}, {}, DEFERRED], steps: 800 }],
   ["guests of three granules",                 { tlb: { sets: 16, ways: 1 }, guests: [{}, { granule: "16K" }, { granule: "64K" }], steps: 400 }],
   ["stage 1",                                  { tlb: USUAL, stage1: true, guests: [{}], steps: 800 }],
