@@ -10,7 +10,7 @@ import {
 } from "./layout";
 import { LAST_LEVEL } from "./descriptor";
 import { dsbIshst } from "./maintenance";
-import { HYP, numberOf, Pgt, releaseSlot, STAGE2, takeSlot, WATCHED } from "./pgt";
+import { HYP, numberOf, Pgt, releaseSlot, setEvents, setWatched, STAGE2, takeSlot } from "./pgt";
 import * as pools from "./pool";
 import { rootBytes, startLevelOf, vtcr, wideAddresses } from "./vtcr";
 
@@ -97,7 +97,8 @@ function create(kind: u32, pageShift: u32, iaBits: u32, startLevel: i32, options
   pgt.rootShift = levelShift(pageShift, startLevel);
   pgt.iaBits = iaBits;
   pgt.vmid = numberOf(slot);
-  pgt.events = (mask & ~WATCHED) | (atomic.load<u32>(header, H_WATCHERS) ? WATCHED : 0);
+  setEvents(pgt, mask);
+  if (atomic.load<u32>(header, H_WATCHERS)) setWatched(true); // a vCPU that came meanwhile counted itself first
   pgt.paLimit = <u64>1 << (wideAddresses(pageShift, options) ? 52 : 48);
   return pgt;
 }

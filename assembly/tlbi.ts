@@ -64,9 +64,10 @@ export function announce(
 ): void {
   const number = atomic.add<u32>(header, 1, H_TLBI_HEAD);
   const record = recordAt(number);
-  store<u32>(record, (op & 0xff) | (level & 0xff) << 8 | vmid << 16, 4);
-  store<u64>(record, address, 8);
-  store<u64>(record, <u64>pages | <u64>(asid & 0xffff) << 32 | <u64>threads << 48, 16);
+  atomic.store<u32>(record, 0); // from here on it is nobody's: a reader of the last round finds out
+  atomic.store<u32>(record, (op & 0xff) | (level & 0xff) << 8 | vmid << 16, 4);
+  atomic.store<u64>(record, address, 8);
+  atomic.store<u64>(record, <u64>pages | <u64>(asid & 0xffff) << 32 | <u64>threads << 48, 16);
   atomic.store<u32>(record, number + 1);
 }
 

@@ -54,7 +54,10 @@ export function create(sets: u32, ways: u32): i32 {
   v.ergShift = ERG_SHIFT;
   d.seen = head();
   configure(v);
-  if (d.hasTlb && atomic.add<u32>(header, 1, H_WATCHERS) == 0) setWatched(true);
+  if (d.hasTlb) {
+    atomic.add<u32>(header, 1, H_WATCHERS);
+    setWatched(true);
+  }
   return <i32>page;
 }
 
@@ -91,7 +94,10 @@ export function destroy(v: Vcpu): void {
   const slot = d.slot;
   if (d.hasTlb) {
     pool.free(d.combined, UNIT_SHIFT, d.units);
-    if (atomic.sub<u32>(header, 1, H_WATCHERS) == 1) setWatched(false);
+    if (atomic.sub<u32>(header, 1, H_WATCHERS) == 1) {
+      setWatched(false);
+      if (atomic.load<u32>(header, H_WATCHERS)) setWatched(true); // another came meanwhile
+    }
   }
   store<u32>(slot, 0, STATE_PAGE);
   pool.free(changetype<usize>(v), UNIT_SHIFT, 1);

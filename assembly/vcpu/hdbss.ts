@@ -38,7 +38,8 @@ export function record(v: Vcpu, level: i32, ipa: u64, leafMask: u64, mode: u32):
   const full = index >= entries(v.hdbssbr);
   const pointer: usize = full ? 0 : dataPointer((v.hdbssbr & BASE) + (index << 3));
   if (pointer) {
-    exchange(v, pointer, atomic.load<u64>(pointer), (ipa & leafMask) | <u64>(level & 0b111) << 1 | ENTRY_VALID);
+    const entry = (ipa & leafMask) | <u64>(level & 0b111) << 1 | ENTRY_VALID;
+    while (!exchange(v, pointer, atomic.load<u64>(pointer), entry)); // lost to a store of others: ours comes after it
     return true;
   }
   v.hdbssprod = index | (full ? 0 : <u64>fault.EXTERNAL << FSC_SHIFT);

@@ -134,7 +134,7 @@ describe.each(MODES)("the straight descent (%s)", (mode) => {
     return output | type | S2.NORMAL | rights | execute | more | (random(4) === 0 ? 0n : S2.AF);
   }
 
-  it.each([1, 2, 3, 4, 5, 6])("is the walk: random tables %i", (seed) => {
+  it.each([1, 2, 3])("is the walk: random tables %i", (seed) => {
     const random = numbers(seed);
     const { s2, words } = tree(IPA);
     const tables = words.slice(0, 2).map(({ before }) => before);
@@ -145,7 +145,7 @@ describe.each(MODES)("the straight descent (%s)", (mode) => {
       return { number: -1 - fsc, esr, far, hpfar, ipa };
     };
     let updates = 0;
-    for (let round = 0; round < 250; round++) {
+    for (let round = 0; round < 200; round++) {
       const now = words.map((_, i) => descriptor(random, i + 1, tables[i] ?? 0n));
       const vtcrEl2 = (s2.vtcr & ~UPDATES["HA HD"]) | Object.values(UPDATES)[random(3)]!;
       const registers = { vtcrEl2, ...LARGE };
@@ -170,19 +170,22 @@ describe.each(MODES)("the straight descent (%s)", (mode) => {
       const name = `${now.map((value) => value.toString(16))} access ${access} EL${el}`;
       expect(seen[0], name).toEqual(seen[1]);
       if (String(seen[0]!.left) !== String(now)) updates++;
-      // And in a batch, among others.
-      words.forEach((word, i) => (word.value = now[i] as bigint));
-      const batch = here.engine.batch(6);
-      batch.addresses.set([va, va, 2 ** 41, va, va, va]);
-      cpus[2].translateMany(batch, access);
+      // And in batches, alone and among others.
       const { number } = seen[0]!.result;
-      for (const i of [0, 1, 3, 4, 5]) expect(batch.results[i], name).toBe(number);
-      expect(batch.results[2], "beyond the IPA size").toBe(-5);
-      expect(
-        words.map(({ value }) => value),
-        name,
-      ).toEqual(seen[0]!.left);
-      batch.dispose();
+      for (const others of [[], [2], [7]] as number[][]) {
+        words.forEach((word, i) => (word.value = now[i] as bigint));
+        const batch = here.engine.batch(9);
+        batch.addresses.fill(va);
+        for (const i of others) batch.addresses[i] = 2 ** 41;
+        cpus[2].translateMany(batch, access);
+        const wanted = Array.from({ length: 9 }, (_, i) => (others.includes(i) ? -5 : number));
+        expect([...batch.results], name).toEqual(wanted);
+        expect(
+          words.map(({ value }) => value),
+          name,
+        ).toEqual(seen[0]!.left);
+        batch.dispose();
+      }
       for (const vcpu of cpus) vcpu.dispose();
     }
     expect(updates).toBeGreaterThan(5);
