@@ -1,6 +1,13 @@
 /** An engine in the middle of an embedder's memory whose every other byte is known: what is written beside the target shows. */
-import { expect } from "vitest";
-import { Engine, type Mode } from "../../src/index.ts";
+import { afterEach, beforeEach, expect } from "vitest";
+import {
+  Engine,
+  Fault,
+  type Mode,
+  type Registers,
+  type Vcpu,
+  type VcpuOptions,
+} from "../../src/index.ts";
 
 export const REGION = { offset: 0x4_0000, size: 0x18_0000 };
 /** Guest memory, with known bytes on both sides of it. */
@@ -72,5 +79,43 @@ export class Fenced {
   #expectSame(name: string, from: number, to: number): void {
     const same = this.#bytes.subarray(from, to).equals(this.#before.subarray(from, to));
     expect(same, `${name} is as it was`).toBe(true);
+  }
+}
+
+/** A fenced engine for every test of the suite. */
+export class FencedLab {
+  #here: Fenced | undefined;
+  readonly #open: { dispose(): void }[] = [];
+
+  constructor(mode: Mode) {
+    beforeEach(async () => {
+      this.#here = await Fenced.create(mode);
+    });
+    afterEach(() => {
+      for (const object of this.#open.splice(0)) object.dispose();
+      this.here.engine.dispose();
+    });
+  }
+
+  get here(): Fenced {
+    if (this.#here === undefined) throw new Error("no test is running");
+    return this.#here;
+  }
+
+  keep<T extends { dispose(): void }>(object: T): T {
+    this.#open.push(object);
+    return object;
+  }
+
+  /** A vCPU with registers by hand. */
+  cpu(registers: Partial<Registers>, options: VcpuOptions = {}): Vcpu {
+    return this.keep(this.here.engine.vcpu(undefined, { tlb: false, registers, ...options }));
+  }
+
+  /** A result is this fault, and nothing was written for it. */
+  expectFault(result: unknown, fields: object): void {
+    expect(result).toBeInstanceOf(Fault);
+    expect(result).toMatchObject(fields);
+    this.here.expectFence();
   }
 }

@@ -1,5 +1,11 @@
 /** Tables by hand, from the rules of the architecture alone: granules, levels, indexes, descriptor bits (Arm ARM D8.2, D8.3). */
-import { VTCR, type Machine } from "./machine.ts";
+import { VTCR } from "./machine.ts";
+
+/** Memory that tables are written into. */
+export interface Words {
+  get(pa: number): bigint;
+  set(pa: number, value: bigint): void;
+}
 
 export type Granule = "4K" | "16K" | "64K";
 export type Level = -1 | 0 | 1 | 2 | 3;
@@ -52,7 +58,7 @@ const TABLE_BYTES = 0x1_0000;
 
 /** Writes the tables on the way to the descriptor of `ia` at `level`, and the descriptor. The root is at `root`, the others behind `below`. */
 export function chain(
-  machine: Machine,
+  memory: Words,
   shape: Shape,
   tables: { root: number; below: number },
   ia: number,
@@ -65,10 +71,30 @@ export function chain(
     const slot = table + indexOf(shape, at, ia) * 8;
     slots[at] = slot;
     table = tables.below + step * TABLE_BYTES;
-    machine.set(slot, at === level ? descriptor : BigInt(table) | TABLE);
+    memory.set(slot, at === level ? descriptor : BigInt(table) | TABLE);
     if (at === level) break;
   }
   return slots as Slots;
+}
+
+/** Writes a page's descriptor; tables that are missing on the way are taken from `free`, which moves on. */
+export function mapPage(
+  memory: Words,
+  shape: Shape,
+  tables: { root: number; free: number },
+  ia: number,
+  descriptor: bigint,
+): void {
+  let table = tables.root;
+  for (const level of levelsOf(shape)) {
+    const slot = table + indexOf(shape, level, ia) * 8;
+    if (level === 3) return memory.set(slot, descriptor);
+    if (memory.get(slot) === 0n) {
+      memory.set(slot, BigInt(tables.free) | TABLE);
+      tables.free += 2 ** PAGE_SHIFT[shape.granule];
+    }
+    table = Number(memory.get(slot) & ~3n);
+  }
 }
 
 /** Bits 1:0 of a table, and of a leaf at a level. */

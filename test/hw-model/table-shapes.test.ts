@@ -2,9 +2,10 @@
 import { describe, expect, it } from "vitest";
 import { Access, Fault, type VcpuStatistics } from "../../src/index.ts";
 import { MODES } from "../support.ts";
-import { RAM, VTCR, machine, stage2Registers } from "./machine.ts";
+import { HCR, RAM, VTCR, machine, stage2Registers } from "./machine.ts";
 import {
   PAGE_SHIFT,
+  S1,
   S2,
   type Shape,
   SIZE_CODE,
@@ -12,6 +13,7 @@ import {
   chain,
   leaf,
   levelsOf,
+  tcrFor,
   vtcrFor,
 } from "./paging.ts";
 
@@ -285,5 +287,89 @@ describe.each(MODES)("VTTBR_EL2 (%s)", (mode) => {
     }
     // Without, bits below the alignment mean nothing.
     expect(walk({ ...shape, wide: false }, 48, BigInt(RAM.pa) | 0xen, 0)).toBe(0x9000_0000);
+  });
+});
+
+// 52-bit output addresses --------------------------------------------------------------------------------------------
+
+describe.each(MODES)("wide descriptors (%s)", (mode) => {
+  const here = machine(mode);
+  /** PA[51:48] all set, and somewhere below. */
+  const HIGH = 0xf_0000_0000_0000;
+  const PAGE_PA = HIGH + 0x9000_0000;
+  /** Where DS and LPA have the upper bits of an address: PA[51:50] in 9:8 and 49:48 where they are; PA[51:48] in 15:12. */
+  const ds = (pa: number) => (BigInt(pa) & (2n ** 50n - 1n)) | ((BigInt(pa) >> 50n) << 8n);
+  const lpa = (pa: number) => (BigInt(pa) & (2n ** 48n - 1n)) | ((BigInt(pa) >> 48n) << 12n);
+
+  const SHAPES: [string, Shape, (pa: number) => bigint][] = [
+    ["4K, DS", { name: "", granule: "4K", start: 0, bits: 48, wide: true }, ds],
+    ["16K, DS", { name: "", granule: "16K", start: 1, bits: 47, wide: true }, ds],
+    ["64K, LPA", { name: "", granule: "64K", start: 2, bits: 42, wide: true }, lpa],
+  ];
+  const tables = { root: RAM.pa, below: RAM.pa + 0x2_0000 };
+
+  it.each(SHAPES)("have output addresses of 52 bits at stage 2: %s", (_name, shape, encode) => {
+    const bits = S2.NORMAL | S2.RW | S2.AF | 3n;
+    chain(here, shape, tables, 0, 3, encode(PAGE_PA) | bits);
+    const translate = (output: number) =>
+      here
+        .vcpu({ registers: stage2Registers(vtcrFor(shape, output), RAM.pa) })
+        .translate(0x238, Access.Read);
+    expect(translate(52)).toBe(PAGE_PA + 0x238);
+    expect(translate(48)).toMatchObject({ type: "addressSize", level: 3 });
+    for (const bit of [48, 49, 50, 51]) {
+      const pa = 2 ** bit + 0x9000_0000;
+      chain(here, shape, tables, 0, 3, encode(pa) | bits);
+      expect(translate(52)).toBe(pa + 0x238);
+      expect(translate(48), String(bit)).toMatchObject({ type: "addressSize", level: 3 });
+    }
+  });
+
+  it.each(SHAPES)("have output addresses of 52 bits at stage 1: %s", (_name, shape, encode) => {
+    chain(here, shape, tables, 0, 3, encode(PAGE_PA) | S1.AF | 3n);
+    const translate = (output: number) => {
+      const registers = {
+        hcrEl2: HCR.RW,
+        sctlrEl1: 1n,
+        tcrEl1: tcrFor(shape, output),
+        ttbr0El1: BigInt(RAM.pa),
+      };
+      return here.vcpu({ registers }).translate(0x238, Access.Read);
+    };
+    expect(translate(52)).toBe(PAGE_PA + 0x238);
+    expect(translate(48)).toMatchObject({ type: "addressSize", level: 3, stage: 1 });
+  });
+
+  it.each(SHAPES)("name tables of 52 bits: %s", (_name, shape, encode) => {
+    chain(here, shape, tables, 0, 2, encode(HIGH) | 3n);
+    const translate = (output: number) =>
+      here
+        .vcpu({ registers: stage2Registers(vtcrFor(shape, output), RAM.pa) })
+        .translate(0x238, Access.Read);
+    expect(translate(52)).toMatchObject({ type: "externalAbortOnWalk", level: 3 }); // nothing is there
+    expect(translate(48)).toMatchObject({ type: "addressSize", level: 2 });
+  });
+
+  it("give HPFAR_EL2 all bits of an IPA", () => {
+    const shape: Shape = { name: "", granule: "4K", start: 0, bits: 52, wide: true };
+    const vcpu = here.vcpu({ registers: stage2Registers(vtcrFor(shape, 52), RAM.pa) });
+    for (const ipa of [2 ** 52 - 8, 2 ** 51, 0x8_1234_5678_9000]) {
+      const hpfar = BigInt(Math.floor(ipa / 4096)) << 4n;
+      expect(vcpu.translate(ipa, Access.Read)).toMatchObject({
+        type: "translation",
+        level: 0,
+        ipa,
+        hpfar,
+      });
+    }
+  });
+
+  it("mean addresses of 48 bits where the CPU or the register has no more", () => {
+    const shape: Shape = { name: "", granule: "64K", start: 2, bits: 42, wide: true };
+    chain(here, shape, tables, 0, 3, lpa(PAGE_PA) | S2.NORMAL | S2.RW | S2.AF | 3n);
+    const vcpu = here.vcpu({ registers: stage2Registers(vtcrFor(shape, 48), RAM.pa) });
+    const { idAa64mmfr0El1 } = vcpu.registers;
+    vcpu.setRegisters({ idAa64mmfr0El1: (idAa64mmfr0El1 & ~0xfn) | 5n }); // PARange 48: bits 15:12 are RES0
+    expect(vcpu.translate(0x238, Access.Read)).toBe(0x9000_0238);
   });
 });

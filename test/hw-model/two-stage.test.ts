@@ -31,11 +31,9 @@ import {
   S2,
   type Level,
   type Shape,
-  TABLE,
   chain,
   entryShift,
-  indexOf,
-  levelsOf,
+  mapPage,
   leaf,
   tcrFor,
   vtcrFor,
@@ -48,18 +46,6 @@ const NONE = { "-1": 0, 0: 0, 1: 0, 2: 0, 3: 0 };
 
 describe.each(MODES)("a walk of both stages (%s)", (mode) => {
   const here = machine(mode);
-
-  /** Maps a page to itself; new tables behind the last one. */
-  function mapToItself(shape: Shape, pa: number): void {
-    let table = TABLES2.root;
-    for (const level of levelsOf(shape)) {
-      const slot = table + indexOf(shape, level, pa) * 8;
-      if (level === 3) return here.set(slot, leaf(3, pa, GOOD));
-      if (here.get(slot) === 0n) here.set(slot, BigInt((free += PAGE)) | TABLE);
-      table = Number(here.get(slot) & ~3n);
-    }
-  }
-  let free = TABLES2.below;
 
   // H-8.1
   it.each([
@@ -89,8 +75,8 @@ describe.each(MODES)("a walk of both stages (%s)", (mode) => {
       // The guest's tables at their own IPA in one 2 MiB region, by pages; its memory in another.
       const tables = [0, 1, 2, 3, 4, 5].map((n) => TABLES1.root + n * 0x1_0000);
       const page = DATA.pa + 0x3000;
-      free = TABLES2.below;
-      for (const pa of [...tables, page]) mapToItself(two, pa);
+      const own = { root: TABLES2.root, free: TABLES2.below };
+      for (const pa of [...tables, page]) mapPage(here, two, own, pa, leaf(3, pa, GOOD));
       chain(here, one, TABLES1, 0x1234, 3, leaf(3, page, S1.AF));
       const registers = {
         ...stage2Registers(vtcrFor(two, 48), TABLES2.root),
@@ -175,6 +161,57 @@ describe.each(MODES)("a walk of both stages (%s)", (mode) => {
           ...{ pa: pa + 0x123, ipa: ipa + 0x123 },
           ...{ stage1: { level: one, size: size1 }, stage2: { level: two, size: size2 } },
         });
+      }
+    },
+  );
+
+  const granules = ["4K", "16K", "64K"] as const;
+  it.each(granules.flatMap((one) => granules.map((two) => [one, two] as const)))(
+    "of %s pages over %s pages translates each piece of both",
+    (one, two) => {
+      const startOf = (granule: (typeof granules)[number]) => (granule === "4K" ? 1 : 2);
+      const own: Shape = { name: "", granule: one, start: startOf(one), bits: 32 };
+      const shape: Shape = { name: "", granule: two, start: startOf(two), bits: 36 };
+      const [size1, size2] = [2 ** entryShift(one, 3), 2 ** entryShift(two, 3)];
+      // Stage 1: the pages from VA 0 on backwards. Stage 2: its memory's halves exchanged, the guest's tables as they are.
+      const bytes = DATA.size;
+      const ipaFor = (va: number) => DATA.pa + bytes - size1 - (va - (va % size1)) + (va % size1);
+      const paFor = (ipa: number) => DATA.pa + ((ipa - DATA.pa + bytes / 2) % bytes);
+      const tables1 = { root: TABLES1.root, free: TABLES1.root + 0x1_0000 };
+      const tables2 = { root: TABLES2.root, free: TABLES2.below };
+      for (let va = 0; va < bytes; va += size1) {
+        mapPage(here, own, tables1, va, leaf(3, ipaFor(va), S1.AF));
+      }
+      for (let ipa = DATA.pa; ipa < DATA.pa + bytes; ipa += size2) {
+        mapPage(here, shape, tables2, ipa, leaf(3, paFor(ipa), GOOD));
+      }
+      for (let pa = TABLES1.root; pa < tables1.free; pa += size2) {
+        mapPage(here, shape, tables2, pa, leaf(3, pa, GOOD));
+      }
+      const registers = {
+        ...stage2Registers(vtcrFor(shape, 48), TABLES2.root),
+        ...{
+          sctlrEl1: SCTLR.M,
+          tcrEl1: tcrFor(own, 48),
+          ttbr0El1: BigInt(TABLES1.root),
+          mairEl1: 0xffn,
+        },
+      };
+      for (const tlb of [false, { sets: 16, ways: 2 }] as const) {
+        const vcpu = here.vcpu({ registers, tlb });
+        for (let va = 0x10; va < 2 * bytes; va += 0x1000) {
+          const at = va % bytes; // everything twice
+          expect(vcpu.translate(at, Access.Read), at.toString(16)).toBe(paFor(ipaFor(at)));
+        }
+        // Loads over the end of each piece.
+        const smaller = Math.min(size1, size2);
+        for (let va = smaller - 4; va < bytes - smaller; va += smaller) {
+          here.set(paFor(ipaFor(va)) - 4, 0x1111_1111_0000_0000n);
+          here.set(paFor(ipaFor(va + 4)), 0x2222_2222n);
+          expect(vcpu.read64(va), va.toString(16)).toBe(0x2222_2222_1111_1111n);
+          here.set(paFor(ipaFor(va)) - 4, 0n);
+          here.set(paFor(ipaFor(va + 4)), 0n);
+        }
       }
     },
   );

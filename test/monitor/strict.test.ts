@@ -42,12 +42,47 @@ describe.each(MODES)("exclusives by address (%s)", (mode) => {
       }
     });
 
-    it("lets this CPU's own stores be", () => {
-      const [self] = pair({ ...STRICT, exclusivesGranule: granule });
-      for (let offset = 8; offset < granule; offset += 8) {
-        self.loadExclusive(BASE, 8);
-        self.write64(BASE + offset, 1n);
-        expect(self.storeExclusive(BASE, 8, 1n)).toBe(true);
+    /** Stores of every size: which bytes from `at` on. */
+    const STORES: [number, (vcpu: Vcpu, at: number) => unknown][] = [
+      [1, (vcpu, at) => vcpu.write8(at, 1)],
+      [2, (vcpu, at) => vcpu.write16(at, 1)],
+      [4, (vcpu, at) => vcpu.write32(at, 1)],
+      [8, (vcpu, at) => vcpu.write64(at, 1n)],
+      [16, (vcpu, at) => vcpu.writePair(at, [1n, 1n])],
+    ];
+    const start = BASE + 0x800;
+    const watched = start + granule / 2;
+
+    it("is touched by stores that only reach into it, too", () => {
+      const [self, other] = pair({ ...STRICT, exclusivesGranule: granule });
+      for (const [size, store] of STORES) {
+        for (const end of [start, start + granule]) {
+          for (let at = end - size - 1; at <= end + 1; at++) {
+            const inside = at < start + granule && at + size > start;
+            if (at < watched + 8 && at + size > watched) continue; // what is watched itself
+            self.loadExclusive(watched, 8);
+            store(other, at);
+            expect(self.storeExclusive(watched, 8, 0n), `${size} at ${at - start}`).toBe(!inside);
+          }
+        }
+      }
+    });
+
+    it("lets this CPU's own stores be, wherever they are", () => {
+      const [self, other] = pair({ ...STRICT, exclusivesGranule: granule });
+      for (const [size, store] of STORES) {
+        const step = granule <= 64 ? 3 : granule / 16 + 3;
+        for (let at = start - size; at <= start + granule; at += step) {
+          if (at < watched + 8 && at + size > watched) continue;
+          self.loadExclusive(watched, 8);
+          store(self, at);
+          expect(self.storeExclusive(watched, 8, 1n), `${size} at ${at - start}`).toBe(true);
+          // And they hide no store of another's.
+          self.loadExclusive(watched, 8);
+          other.write8(start + granule - 1, 0);
+          store(self, at);
+          expect(self.storeExclusive(watched, 8, 1n), `${size} at ${at - start}`).toBe(false);
+        }
       }
     });
   });

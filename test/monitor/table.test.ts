@@ -183,13 +183,32 @@ describe.each(MODES)("exclusives (%s)", (mode) => {
       });
     });
 
-    it("and a plain store of this CPU to what it watches leaves the claim (K-13, default)", () => {
-      const [self] = pair(options);
-      self.write64(A, OLD);
-      self.loadExclusive(A, 8);
-      self.write64(A, 1n);
-      expect(self.storeExclusive(A, 8, NEW)).toBe(true);
-      expect(value()).toBe(NEW);
-    });
+    it.each<[string, (self: Vcpu) => unknown]>([
+      ["all of it", (self) => self.write64(A, 1n)],
+      ["its first byte", (self) => self.write8(A, 1)],
+      ["its last byte", (self) => self.write8(A + 7, 1)],
+      ["from before it", (self) => self.write64(A - 4, -1n)],
+      ["to behind it", (self) => self.write64(A + 4, -1n)],
+      ["a pair over it", (self) => self.writePair(A - 4, [-1n, -1n])],
+      ["twice", (self) => [self.write32(A, 5), self.write32(A + 4, 6)]],
+    ])(
+      "and plain stores of this CPU to what it watches leave the claim (K-13, default): %s",
+      (_name, store) => {
+        const [self, other] = pair(options);
+        self.write64(A, OLD);
+        self.loadExclusive(A, 8);
+        store(self);
+        expect(self.storeExclusive(A, 8, NEW)).toBe(true);
+        expect(value()).toBe(NEW);
+        if (!strict) return; // by value, another's store under an own one is out of sight
+        // Another's in between still counts.
+        self.loadExclusive(A, 8);
+        other.write64(A, 9n);
+        store(self);
+        const before = value();
+        expect(self.storeExclusive(A, 8, OLD)).toBe(false);
+        expect(value()).toBe(before);
+      },
+    );
   });
 });

@@ -365,6 +365,38 @@ describe.each(MODES)("TLB entries (%s)", (mode) => {
     });
   });
 
+  describe("below tables that take rights away", () => {
+    // Bits 62:59 of a table descriptor: no writes, no EL0, UXN, PXN.
+    it.each<[string, bigint, 0 | 1, number]>([
+      ["writes", 1n << 62n, 1, Access.Write],
+      ["EL0", 1n << 61n, 0, Access.Read],
+      ["execution at EL0", 1n << 60n, 0, Access.Fetch],
+      ["execution at EL1", 1n << 59n, 1, Access.Fetch],
+    ])("%s: also of pages found through a remembered table", (_, bit, el, access) => {
+      map();
+      const user = el === 0 ? S1.USER | S1.READ_ONLY : 0n;
+      for (let i = 0; i < 4; i++) guest.map(VA + i * PAGE, DATA + i * PAGE, user);
+      const vcpu = make({}, 1);
+      vcpu.el = el;
+      expect(vcpu.translate(VA, access)).toBe(OUT);
+      for (const level of [1, 2]) {
+        const table = guest.slot1(VA, level);
+        table.value |= bit;
+        vcpu.tlbi("VMALLE1");
+        vcpu.el = 1;
+        for (let i = 0; i < 3; i++) expect(read(vcpu, VA + i * PAGE)).toBe(OUT + i * PAGE);
+        vcpu.el = el;
+        for (let i = 0; i < 4; i++) {
+          const refused = { type: "permission", stage: 1, level: 3 };
+          expect(vcpu.translate(VA + i * PAGE, access), `${level}, ${i}`).toMatchObject(refused);
+        }
+        table.value &= ~bit;
+      }
+      vcpu.tlbi("VMALLE1");
+      expect(vcpu.translate(VA, access)).toBe(OUT);
+    });
+  });
+
   it("decide with the same words as memory does", () => {
     // Every reason to fault that an entry knows, compared field by field with a vCPU that has no TLB.
     map(Prot.R);

@@ -5,7 +5,7 @@
 import { describe, expect, it } from "vitest";
 import { Access, Fault, type Granule, Prot, type Vcpu } from "../../src/index.ts";
 import { MODES, lab } from "../support.ts";
-import { DATA, Guest, MACHINE, OUT, S2, type Shift } from "./support.ts";
+import { DATA, Guest, MACHINE, OUT, RAM, S2, type Shift, TABLES } from "./support.ts";
 
 const GRANULES: readonly Granule[] = ["4K", "16K", "64K"];
 const SHIFTS: readonly Shift[] = [12, 14, 16];
@@ -98,6 +98,39 @@ describe.each(MODES)("two granules in one TLB (%s)", (mode) => {
       }
     },
   );
+});
+
+/** A stage-1 table that is larger than a stage-2 page lies wherever stage 2 has put its pieces. */
+describe.each(MODES)("a table in pieces (%s)", (mode) => {
+  const here = lab(mode, MACHINE);
+
+  it.each([14, 16] as const)("of 2^%i bytes", (shift) => {
+    const guest = new Guest(here, { shift });
+    guest.s2.map({ ipa: DATA, size: 0x10_0000, pa: OUT, prot: 7 });
+    const page = 2 ** shift;
+    const ipa = Math.ceil(DATA / 65536) * 65536;
+    const vas = Array.from({ length: page / 4096 }, (_, i) => 0x4000_0000 + i * 512 * page);
+    for (const [i, va] of vas.entries()) guest.map(va, ipa + (i % 8) * page);
+    // The pieces of its last table in the opposite order
+    const table = guest.slot1(0x4000_0000).pa;
+    const { memoryMap } = here.engine;
+    const before = memoryMap.bytes(table, page).slice();
+    guest.s2.map({ ipa: TABLES, size: RAM.size, pa: RAM.pa, prot: Prot.RW, forcePages: true });
+    for (let i = 0; i < vas.length; i++) {
+      const pa = table + (vas.length - 1 - i) * 4096;
+      guest.s2.map({ ipa: table - RAM.pa + TABLES + i * 4096, size: 4096, pa, prot: Prot.RW });
+      memoryMap.bytes(pa, 4096).set(before.subarray(i * 4096, (i + 1) * 4096));
+    }
+    const vcpu = here.keep(here.engine.vcpu(guest.s2));
+    vcpu.setRegisters(guest.registers(1));
+    for (let again = 0; again < 2; again++) {
+      for (const [i, va] of vas.entries()) {
+        const pa = ipa - DATA + OUT + (i % 8) * page;
+        expect(vcpu.translate(va, Access.Read), `piece ${i}`).toBe(pa);
+      }
+      vcpu.tlbi("VMALLE1");
+    }
+  });
 });
 
 /** A fault that an entry decides has the address of the access, not of the access that filled the entry. */

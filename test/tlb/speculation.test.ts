@@ -5,7 +5,19 @@
 import { describe, expect, it } from "vitest";
 import { Access, Prot, type Stage2, type Vcpu, type VcpuOptions } from "../../src/index.ts";
 import { MODES, lab } from "../support.ts";
-import { BLOCK, DATA, Guest, MACHINE, OUT, PAGE, S1, S2, type Slot } from "./support.ts";
+import {
+  BLOCK,
+  DATA,
+  Guest,
+  MACHINE,
+  OUT,
+  PAGE,
+  RAM,
+  S1,
+  S2,
+  type Slot,
+  TABLES,
+} from "./support.ts";
 
 const VA = 0x60_0000;
 
@@ -82,6 +94,32 @@ describe.each(MODES)("speculation (%s)", (mode) => {
     );
     expect(slots.every(({ value }) => (value & S1.READ_ONLY) !== 0n)).toBe(true);
     expect(vcpu.statistics.dirtyUpdates.stage1).toBe(0);
+  });
+
+  it.each([false, undefined])("writes to no clean page behind stage 2's back (tlb %o)", (tlb) => {
+    // Stage-1 access flags are writes to the table's page: with dirty tracking at stage 2, either the page is dirty then, or
+    // nothing is written. And speculation alone makes nothing dirty.
+    const guest = new Guest(here);
+    guest.s2.map({ ipa: TABLES, size: RAM.size, pa: RAM.pa, prot: Prot.RW, forcePages: true });
+    guest.s2.map({ ipa: DATA, size: 64 * PAGE, pa: OUT, prot: Prot.RW });
+    for (let i = 0; i < 64; i++) guest.map(VA + i * PAGE, DATA + i * PAGE);
+    const slots = Array.from({ length: 64 }, (_, i) => guest.slot1(VA + i * PAGE));
+    for (const [i, slot] of slots.entries()) if (i % 4 !== 2) slot.value &= ~S1.AF;
+    const table = guest.slot2((slots[0] as Slot).pa - RAM.pa + TABLES);
+    table.value = (table.value & ~S2.W) | S2.DBM;
+    const options = { hd: true, ...(tlb === false ? { tlb } : {}) };
+    const vcpu = make(guest, options);
+    vcpu.setRegisters(guest.registers(1, { tcr: 1n << 39n })); // HA
+    for (let i = 2; i < 64; i += 4) {
+      const before = slots.map(({ value }) => value);
+      expect(read(vcpu, VA + i * PAGE)).toBe(OUT + i * PAGE); // whose flag is set: needs no update
+      const written = slots.some(({ value }, at) => value !== before[at]);
+      expect([written, (table.value & S2.W) !== 0n], `page ${i}`).toEqual([false, false]);
+    }
+    expect(vcpu.statistics.speculativeWalks).toBeGreaterThan(2);
+    // The program's own access does both.
+    expect(read(vcpu, VA)).toBe(OUT);
+    expect([(slots[0] as Slot).value & S1.AF, table.value & S2.W]).toEqual([S1.AF, S2.W]);
   });
 
   it("never faults, whatever is there", () => {

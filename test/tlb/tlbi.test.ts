@@ -32,6 +32,7 @@ const CASES: [TlbiOperation, VcpuTlbiRequest, string][] = [
   ["ALLE1",      {},                                            "xxxxxx"],
   ["ASIDE1",     { asid: 1 },                                   "x...x."],
   ["ASIDE1",     { asid: 2 },                                   "..x.~."],
+  ["ASIDE1",     { asid: 0 },                                   "....~."],
   ["ASIDE1",     { asid: 3 },                                   "....~."],
   ["VAE1",       { address: VA, asid: 1 },                      "x...x."],
   ["VAE1",       { address: VA + 0xff8, asid: 1 },              "x...x."],
