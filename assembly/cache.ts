@@ -5,7 +5,8 @@
 import { EINVAL, ENOMEM } from "./errno";
 import { TABLES } from "./events";
 import * as events from "./events";
-import { adoptPage, CACHE, dropPage, Pgt, releaseSlot, takeSlot } from "./pgt";
+import { thisThread } from "./layout";
+import { adoptPage, CACHE, dropPage, Pgt, releasePage, releaseSlot, takeSlot } from "./pgt";
 import * as pool from "./pool";
 
 /** What an operation may use for new tables: nothing, the pool, or (any other value) a cache. */
@@ -21,11 +22,15 @@ class Cache {
   pageShift: u32;
   count: u32;
   first: usize;
+  /** Slot of the thread that made it. */
+  thread: u32;
 }
 
 export function create(pageShift: u32): usize {
   const slot = takeSlot(CACHE);
-  if (slot) changetype<Cache>(slot).pageShift = pageShift;
+  if (!slot) return 0;
+  changetype<Cache>(slot).pageShift = pageShift;
+  changetype<Cache>(slot).thread = thisThread();
   return slot;
 }
 
@@ -71,7 +76,7 @@ function pop(cache: Cache): usize {
 export function giveBack(pgt: Pgt, table: usize, sink: usize): void {
   if (!dropPage(pgt, table)) return;
   if (sink == UNLIMITED) {
-    pool.free(table, pgt.pageShift, 1);
+    releasePage(pgt, table);
     return;
   }
   memory.fill(table, 0, <usize>1 << pgt.pageShift);
@@ -83,6 +88,11 @@ export function destroy(slot: usize): void {
   const cache = changetype<Cache>(slot);
   for (let page = pop(cache); page; page = pop(cache)) pool.freeClean(page, cache.pageShift, 1);
   releaseSlot(slot);
+}
+
+/** Whether this object is a cache of that thread. */
+export function isCacheOf(slot: usize, thread: u32): bool {
+  return atomic.load<u32>(slot) == CACHE && changetype<Cache>(slot).thread == thread;
 }
 
 /**

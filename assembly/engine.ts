@@ -1,17 +1,19 @@
 /** Laying out a region, joining one, leaving it; making and unmaking page-table objects in it. */
-import { EBUSY, EINVAL, EMFILE, ENOMEM, EPERM } from "./errno";
+import { EBUSY, EDEADLK, EINVAL, EMFILE, ENOMEM, EPERM } from "./errno";
 import { ALLOC, ALLOC_EXACT, TABLES } from "./events";
 import * as events from "./events";
 import { levelShift, rootOrder, stage1Levels, stage2Possible } from "./geometry";
 import {
   argument, enter, header, leave, HEADER_BYTES, H_BUDGET, H_COMMITTED, H_EVENTS, H_GROWABLE, H_MAGIC, H_OBJECTS, H_PHYS,
-  H_THREADS, H_UNITS, H_VERSION, H_WATCHERS, MAGIC, overhead, PHYS_ALIGN, REGION_ALIGN, ringCapacity, setResult, THREAD_BYTES,
-  thread, T_STATE, UNIT_SHIFT, VERSION, toPhysical,
+  H_THREADS, H_UNITS, H_VERSION, H_WATCHERS, MAGIC, overhead, PHYS_ALIGN, REGION_ALIGN, ringCapacity, setResult, share,
+  thisThread, thread, UNIT_SHIFT, VERSION, toPhysical,
 } from "./layout";
 import { LAST_LEVEL } from "./descriptor";
 import { dsbIshst } from "./maintenance";
 import { HYP, numberOf, Pgt, releaseSlot, setEvents, setWatched, STAGE2, takeSlot } from "./pgt";
 import * as pools from "./pool";
+import { holdsNothing } from "./sync/lock";
+import { giveThread, takeThread } from "./sync/thread";
 import { rootBytes, startLevelOf, vtcr, wideAddresses } from "./vtcr";
 
 // @ts-ignore: decorator
@@ -55,26 +57,24 @@ function isRegion(base: usize): bool {
 
 export function versionAt(base: usize): u32 { return isRegion(base) ? load<u32>(base, H_VERSION) : 0; }
 
-/** Takes a thread slot of the region at `base`. */
+/** Takes a thread slot of the region at `base`. The second thread makes the engine shared, if nobody has said so before. */
 export function attach(base: usize): i32 {
   if (!isRegion(base)) return -EINVAL;
   if (versionAt(base) != VERSION) return -EPERM;
-  detach();
-  const threads = load<u32>(base, H_THREADS);
-  for (let slot: usize = 0; slot < threads; slot++) {
-    const state = base + HEADER_BYTES + slot * THREAD_BYTES + T_STATE;
-    if (atomic.cmpxchg<u32>(state, 0, 1) != 0) continue; // lost: another thread has this slot
-    memory.fill(state + 4, 0, THREAD_BYTES - 4); // nothing of its last owner
-    enter(base, slot);
-    return <i32>slot;
-  }
-  return -EBUSY;
+  if (detach() != 0) return -EDEADLK;
+  const slot = takeThread(base);
+  if (slot < 0) return -EBUSY;
+  enter(base, slot);
+  if (slot > 0) share();
+  return slot;
 }
 
 /** Gives the slot back, once: a second call must not free it for whoever has it by then. */
-export function detach(): void {
-  if (thread) atomic.store<u32>(thread, 0, T_STATE);
+export function detach(): i32 {
+  if (thread && !holdsNothing()) return -EDEADLK;
+  if (thread) giveThread(thread);
   leave();
+  return 0;
 }
 
 // ---- page tables -----------------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ export function stage2Init(pageShift: u32, ipaBits: u32, options: u32, mask: u32
   pgt.vtcr = vtcr(pageShift, ipaBits, options, argument(0), argument(1));
   pgt.rootPages = <u32>(rootBytes(pageShift, ipaBits, startLevel) >> pageShift);
   if (!giveRoot(pgt)) return -ENOMEM;
-  if (pgt.logs(TABLES)) events.append(ALLOC_EXACT, 0, 0, pgt.rootPages, toPhysical(pgt.root), 0, 0);
+  if (pgt.logs(TABLES)) events.append(ALLOC_EXACT, 0, thisThread(), pgt.rootPages, toPhysical(pgt.root), 0, 0);
   dsbIshst(pgt);
   return <i32>changetype<usize>(pgt);
 }
@@ -130,7 +130,7 @@ export function hypInit(pageShift: u32, vaBits: u32, options: u32, mask: u32): i
   if (!pgt) return -EMFILE;
   pgt.rootPages = 1;
   if (!giveRoot(pgt)) return -ENOMEM;
-  if (pgt.logs(TABLES)) events.append(ALLOC, 0, 0, 0, toPhysical(pgt.root), 0, 0);
+  if (pgt.logs(TABLES)) events.append(ALLOC, 0, thisThread(), 0, toPhysical(pgt.root), 0, 0);
   return <i32>changetype<usize>(pgt);
 }
 

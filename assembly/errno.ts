@@ -18,3 +18,7 @@
 @inline export const EMFILE: i32 = 24;
 // @ts-ignore: decorator
 @inline export const ERANGE: i32 = 34;
+// @ts-ignore: decorator
+@inline export const EDEADLK: i32 = 35;
+// @ts-ignore: decorator
+@inline export const ETIMEDOUT: i32 = 110;

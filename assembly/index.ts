@@ -6,31 +6,30 @@
 import * as cache from "./cache";
 import { addressField, outputAddress } from "./descriptor";
 import * as engine from "./engine";
-import * as entry from "./entry";
+import { makeWritable } from "./entry";
+import { EDEADLK, ETIMEDOUT } from "./errno";
 import * as events from "./events";
 import { leafLevel, leafSizes, levelShift, stage2Levels } from "./geometry";
 import {
-  argument, BATCH_RECORDS, header, H_BUDGET, H_EVENTS, H_PEAK, H_PHYS, H_UNITS, H_USED, overhead, pool, ring, scratch,
-  setResult, S_ARGS, S_BATCH, VERSION,
+  argument, BATCH_RECORDS, header, H_BUDGET, H_EVENTS, H_PEAK, H_PHYS, H_RETIRING, H_THREADS, H_UNITS, H_USED, overhead, pool,
+  ring, scratch, setResult, share, shared, S_ARGS, S_BATCH, thisThread, VERSION,
 } from "./layout";
-import { flushRange } from "./maintenance";
 import * as monitor from "./monitor";
 import { word } from "./number";
-import { HVHE, HYP, liveGeneration, LPA2, Pgt, releaseSlot, setEvents } from "./pgt";
+import * as operate from "./operate";
+import { begin, end, settle, settleAll, settleLast, settleOrphans, WRITE_SIDE } from "./operation";
+import { HVHE, HYP, liveGeneration, LPA2, Pgt, releaseSlot, setEvents, tableOf } from "./pgt";
 import * as pools from "./pool";
 import { hypProt, memoryProt, stage2Prot, unpack } from "./prot";
-import { testClearYoung } from "./visit/age";
+import { reclaim } from "./reclaim";
+import * as lock from "./sync/lock";
+import { enterWalk, insideWalk, leaveWalk } from "./sync/section";
+import { configureThread, flagsOf, isTaken, lockOf, vcpuOf } from "./sync/thread";
+import { beginWaiting, isLate, lateReason, lateThread, lateVcpu } from "./sync/wait";
 import { recount } from "./visit/count";
-import { flush } from "./visit/flush";
-import { destroy, freeUnlinked } from "./visit/free";
-import { hypMap, hypUnmap } from "./visit/hyp";
-import { generic, getLeaf, list, listUnlinked, lookup } from "./visit/list";
-import { map, setOwner } from "./visit/map";
-import { makeYoung, relaxPermissions, writeProtect } from "./visit/protect";
-import { createUnlinked, split } from "./visit/split";
-import { unmap } from "./visit/unmap";
+import { destroy } from "./visit/free";
+import { list, listUnlinked } from "./visit/list";
 import { hostPARange, rootBytes, startLevelOf, vtcr } from "./vtcr";
-import { find, levelOf, slotOf } from "./walk";
 
 // @ts-ignore: decorator
 @inline function table(pointer: usize): Pgt { return changetype<Pgt>(pointer); }
@@ -48,12 +47,77 @@ export function engine_init(
 }
 
 export function engine_attach(base: usize): i32 { return engine.attach(base); }
-export function engine_detach(): void { engine.detach(); }
+export function engine_detach(): i32 { return engine.detach(); }
+export function engine_share(): void { share(); }
+export function engine_waiting(): u32 { return atomic.load<u32>(header, H_RETIRING); }
+
+/** Pages of tables that still live are freed by their own operations. */
+export function engine_quiesce(): i32 {
+  if (insideWalk()) return -EDEADLK;
+  beginWaiting();
+  settleAll();
+  return settleOrphans() && !isLate() ? 0 : -ETIMEDOUT;
+}
 export function engine_version(): u32 { return VERSION; }
 export function engine_version_at(base: usize): u32 { return engine.versionAt(base); }
 export function args(): usize { return scratch + S_ARGS; }
 export function batch(): usize { return scratch + S_BATCH; }
 export function batch_capacity(): u32 { return BATCH_RECORDS; }
+
+// ---- threads ---------------------------------------------------------------------------------------------------
+
+export function thread_number(): u32 { return thisThread(); }
+export function thread_slots(): u32 { return load<u32>(header, H_THREADS); }
+
+export function thread_configure(blocks: bool, spins: u32, patience: u32): void {
+  configureThread(blocks, spins, patience);
+}
+
+export function thread_describe(number: u32): bool {
+  if (!isTaken(number)) return false;
+  setResult(0, flagsOf(number));
+  setResult(1, vcpuOf(number));
+  setResult(2, tableOf(lockOf(number)));
+  return true;
+}
+
+export function thread_reclaim(number: u32): i32 { return reclaim(number); }
+
+export function late(): void {
+  setResult(0, lateThread);
+  setResult(1, lateVcpu);
+  setResult(2, lateReason);
+}
+
+// ---- mmu_lock --------------------------------------------------------------------------------------------------
+
+export function lock_read(pgt: usize): i32 {
+  beginWaiting();
+  return lock.lockRead(table(pgt).lock);
+}
+
+export function lock_write(pgt: usize): i32 {
+  beginWaiting();
+  return lock.lockWrite(table(pgt).lock);
+}
+
+export function lock_try_read(pgt: usize): i32 { return lock.tryRead(table(pgt).lock); }
+export function lock_try_write(pgt: usize): i32 { return lock.tryWrite(table(pgt).lock); }
+export function lock_claim_read(pgt: usize): i32 { return lock.claimRead(table(pgt).lock); }
+export function lock_abandon_read(pgt: usize): void { lock.abandonRead(table(pgt).lock); }
+export function lock_claim_write(pgt: usize): i32 { return lock.claimWrite(table(pgt).lock); }
+export function lock_abandon_write(pgt: usize): void { lock.abandonWrite(table(pgt).lock); }
+export function lock_state(pgt: usize): void { lock.describeLock(table(pgt).lock); }
+export function unlock_write(pgt: usize): i32 { return lock.unlockWrite(table(pgt).lock); }
+
+/** What operations inside it put aside is freed now. */
+export function unlock_read(pgt: usize): i32 {
+  const result = lock.unlockRead(table(pgt).lock);
+  if (result != 0) return result;
+  beginWaiting();
+  settle(table(pgt));
+  return isLate() ? -ETIMEDOUT : 0;
+}
 
 // ---- pool ------------------------------------------------------------------------------------------------------
 
@@ -96,7 +160,15 @@ export function pgt_create(
   return engine.createShaped(kind, pageShift, iaBits, startLevel, options, rootPages);
 }
 
-export function pgt_destroy(pgt: usize): i32 { return destroy(table(pgt)); }
+export function pgt_destroy(pgt: usize): i32 {
+  const t = table(pgt);
+  const refused = begin(t, WRITE_SIDE);
+  if (refused != 0) return refused;
+  const result = end(t, destroy(t));
+  if (shared) settleLast(t);
+  return result;
+}
+
 export function pgt_release(pgt: usize): void { releaseSlot(pgt); }
 export function pgt_vmid(pgt: usize): u32 { return table(pgt).vmid; }
 export function pgt_set_events(pgt: usize, mask: u32): void { setEvents(table(pgt), mask); }
@@ -104,7 +176,13 @@ export function pgt_root(pgt: usize): usize { return table(pgt).root; }
 export function pgt_generation(pgt: usize): u32 { return liveGeneration(pgt); }
 export function pgt_pages(pgt: usize): u32 { return table(pgt).tables; }
 export function pgt_recount(pgt: usize): u32 { return recount(table(pgt)); }
-export function pgt_list(pgt: usize, want: u32): i32 { return list(table(pgt), want); }
+
+export function pgt_list(pgt: usize, want: u32): i32 {
+  const entered = enterWalk();
+  const count = list(table(pgt), want);
+  if (entered) leaveWalk();
+  return count;
+}
 
 export function pgt_list_unlinked(pgt: usize, page: usize, level: i32, want: u32): i32 {
   return listUnlinked(table(pgt), page, level, want);
@@ -113,139 +191,138 @@ export function pgt_list_unlinked(pgt: usize, page: usize, level: i32, want: u32
 // ---- stage 2 ---------------------------------------------------------------------------------------------------
 
 export function s2_map(pgt: usize, ia: f64, size: f64, pa: f64, prot: i32, flags: u32, source: usize): i32 {
-  return map(table(pgt), word(ia), word(size), word(pa), unpack(prot), flags, source);
+  return operate.map(table(pgt), word(ia), word(size), word(pa), unpack(prot), flags, source);
 }
 
 export function s2_set_owner(pgt: usize, ia: f64, size: f64, owner: u32, source: usize): i32 {
-  return setOwner(table(pgt), word(ia), word(size), owner, source);
+  return operate.setOwner(table(pgt), word(ia), word(size), owner, source);
 }
 
-export function s2_unmap(pgt: usize, ia: f64, size: f64): i32 { return unmap(table(pgt), word(ia), word(size)); }
+export function s2_unmap(pgt: usize, ia: f64, size: f64): i32 {
+  return operate.unmap(table(pgt), word(ia), word(size));
+}
 
 export function s2_wrprotect(pgt: usize, ia: f64, size: f64): i32 {
-  return writeProtect(table(pgt), word(ia), word(size));
+  return operate.writeProtect(table(pgt), word(ia), word(size));
 }
 
-export function s2_flush(pgt: usize, ia: f64, size: f64): i32 { return flush(table(pgt), word(ia), word(size)); }
+export function s2_flush(pgt: usize, ia: f64, size: f64): i32 {
+  return operate.flush(table(pgt), word(ia), word(size));
+}
 
 export function s2_test_clear_young(pgt: usize, ia: f64, size: f64, mkold: bool): i32 {
-  return testClearYoung(table(pgt), word(ia), word(size), mkold);
+  return operate.testClearYoung(table(pgt), word(ia), word(size), mkold);
 }
 
 export function s2_relax_perms(pgt: usize, ia: f64, prot: i32): i32 {
-  return relaxPermissions(table(pgt), word(ia), unpack(prot));
+  return operate.relaxPermissions(table(pgt), word(ia), unpack(prot));
 }
 
-export function s2_mkyoung(pgt: usize, ia: f64): i32 { return makeYoung(table(pgt), word(ia)); }
+export function s2_mkyoung(pgt: usize, ia: f64): i32 { return operate.makeYoung(table(pgt), word(ia)); }
 
 export function s2_split(pgt: usize, ia: f64, size: f64, source: usize): i32 {
-  return split(table(pgt), word(ia), word(size), source);
+  return operate.split(table(pgt), word(ia), word(size), source);
 }
 
 export function s2_create_unlinked(
   pgt: usize, pa: f64, level: i32, prot: i32, source: usize, pagesOnly: bool,
 ): usize {
-  return createUnlinked(table(pgt), word(pa), level, unpack(prot), source, pagesOnly);
+  return operate.createUnlinked(table(pgt), word(pa), level, unpack(prot), source, pagesOnly);
 }
 
 export function s2_free_unlinked(pgt: usize, page: usize, level: i32): void {
-  freeUnlinked(table(pgt), page, level);
+  operate.freeUnlinked(table(pgt), page, level);
 }
 
-export function s2_get_leaf(pgt: usize, ia: f64): i32 { return getLeaf(table(pgt), word(ia)); }
-export function s2_lookup(pgt: usize, ia: f64): f64 { return lookup(table(pgt), word(ia)); }
-
-export function s2_entry(pgt: usize, ia: f64): usize { return entryAt(table(pgt), word(ia)); }
-
-function entryAt(pgt: Pgt, ia: u64): usize {
-  const found = find(pgt, ia);
-  setResult(1, <u64>levelOf(found));
-  return slotOf(found);
-}
+export function s2_get_leaf(pgt: usize, ia: f64): i32 { return operate.getLeaf(table(pgt), word(ia)); }
+export function s2_lookup(pgt: usize, ia: f64): f64 { return operate.lookup(table(pgt), word(ia)); }
+export function s2_entry(pgt: usize, ia: f64): usize { return operate.entryAt(table(pgt), word(ia)); }
 
 export function s2_walk(
   pgt: usize, ia: f64, size: f64, flags: u32, skip: u32, stopAt: u32, stopResult: i32,
 ): i32 {
-  return generic(table(pgt), word(ia), word(size), flags, skip, stopAt, stopResult);
+  return operate.walk(table(pgt), word(ia), word(size), flags, skip, stopAt, stopResult);
 }
 
 export function s2_tlb_flush_range(pgt: usize, ia: f64, size: f64): i32 {
-  flushRange(table(pgt), word(ia), word(size));
-  return 0;
+  return operate.tlbFlushRange(table(pgt), word(ia), word(size));
 }
 
 // ---- hypervisor stage 1 ----------------------------------------------------------------------------------------
 
 export function hyp_map(pgt: usize, ia: f64, size: f64, pa: f64, prot: i32, source: usize): i32 {
-  return hypMap(table(pgt), word(ia), word(size), word(pa), unpack(prot), source);
+  return operate.hypMap(table(pgt), word(ia), word(size), word(pa), unpack(prot), source);
 }
 
 export function hyp_unmap(pgt: usize, ia: f64, size: f64): f64 {
-  return <f64><i64>hypUnmap(table(pgt), word(ia), word(size));
+  return <f64><i64>operate.hypUnmap(table(pgt), word(ia), word(size));
 }
 
 // ---- raw twins: [0] ia, [1] size, [2] pa, [3] prot -------------------------------------------------------------
 
 export function s2_map_u64(pgt: usize, flags: u32, source: usize): i32 {
-  return map(table(pgt), argument(0), argument(1), argument(2), argument(3), flags, source);
+  return operate.map(table(pgt), argument(0), argument(1), argument(2), argument(3), flags, source);
 }
 
 export function s2_set_owner_u64(pgt: usize, owner: u32, source: usize): i32 {
-  return setOwner(table(pgt), argument(0), argument(1), owner, source);
+  return operate.setOwner(table(pgt), argument(0), argument(1), owner, source);
 }
 
-export function s2_unmap_u64(pgt: usize): i32 { return unmap(table(pgt), argument(0), argument(1)); }
-export function s2_wrprotect_u64(pgt: usize): i32 { return writeProtect(table(pgt), argument(0), argument(1)); }
-export function s2_flush_u64(pgt: usize): i32 { return flush(table(pgt), argument(0), argument(1)); }
+export function s2_unmap_u64(pgt: usize): i32 { return operate.unmap(table(pgt), argument(0), argument(1)); }
+export function s2_wrprotect_u64(pgt: usize): i32 { return operate.writeProtect(table(pgt), argument(0), argument(1)); }
+export function s2_flush_u64(pgt: usize): i32 { return operate.flush(table(pgt), argument(0), argument(1)); }
 
 export function s2_test_clear_young_u64(pgt: usize, mkold: bool): i32 {
-  return testClearYoung(table(pgt), argument(0), argument(1), mkold);
+  return operate.testClearYoung(table(pgt), argument(0), argument(1), mkold);
 }
 
-export function s2_relax_perms_u64(pgt: usize): i32 { return relaxPermissions(table(pgt), argument(0), argument(3)); }
-export function s2_mkyoung_u64(pgt: usize): i32 { return makeYoung(table(pgt), argument(0)); }
+export function s2_relax_perms_u64(pgt: usize): i32 {
+  return operate.relaxPermissions(table(pgt), argument(0), argument(3));
+}
+
+export function s2_mkyoung_u64(pgt: usize): i32 { return operate.makeYoung(table(pgt), argument(0)); }
 
 export function s2_split_u64(pgt: usize, source: usize): i32 {
-  return split(table(pgt), argument(0), argument(1), source);
+  return operate.split(table(pgt), argument(0), argument(1), source);
 }
 
 export function s2_create_unlinked_u64(pgt: usize, level: i32, source: usize, pagesOnly: bool): usize {
-  return createUnlinked(table(pgt), argument(2), level, argument(3), source, pagesOnly);
+  return operate.createUnlinked(table(pgt), argument(2), level, argument(3), source, pagesOnly);
 }
 
-export function s2_get_leaf_u64(pgt: usize): i32 { return getLeaf(table(pgt), argument(0)); }
-export function s2_entry_u64(pgt: usize): usize { return entryAt(table(pgt), argument(0)); }
+export function s2_get_leaf_u64(pgt: usize): i32 { return operate.getLeaf(table(pgt), argument(0)); }
+export function s2_entry_u64(pgt: usize): usize { return operate.entryAt(table(pgt), argument(0)); }
 
 export function s2_walk_u64(pgt: usize, flags: u32, skip: u32, stopAt: u32, stopResult: i32): i32 {
-  return generic(table(pgt), argument(0), argument(1), flags, skip, stopAt, stopResult);
+  return operate.walk(table(pgt), argument(0), argument(1), flags, skip, stopAt, stopResult);
 }
 
 export function s2_tlb_flush_range_u64(pgt: usize): i32 {
-  flushRange(table(pgt), argument(0), argument(1));
-  return 0;
+  return operate.tlbFlushRange(table(pgt), argument(0), argument(1));
 }
 
 export function hyp_map_u64(pgt: usize, source: usize): i32 {
-  return hypMap(table(pgt), argument(0), argument(1), argument(2), argument(3), source);
+  return operate.hypMap(table(pgt), argument(0), argument(1), argument(2), argument(3), source);
 }
 
 export function hyp_unmap_u64(pgt: usize): i32 {
-  setResult(0, hypUnmap(table(pgt), argument(0), argument(1)));
-  return 0;
+  const result = operate.hypUnmap(table(pgt), argument(0), argument(1));
+  setResult(0, result);
+  return <i64>result < 0 ? <i32>result : 0;
 }
 
 // ---- single entries, exclusives --------------------------------------------------------------------------------
 
 export function entry_test_and_clear_young(pgt: usize, ia: f64, exclusive: bool): i32 {
-  return entry.testAndClearYoung(table(pgt), word(ia), exclusive);
+  return operate.testAndClearYoung(table(pgt), word(ia), exclusive);
 }
 
 export function entry_set_readonly(pgt: usize, ia: f64, exclusive: bool): i32 {
-  return entry.setReadonly(table(pgt), word(ia), exclusive);
+  return operate.setReadonly(table(pgt), word(ia), exclusive);
 }
 
-export function entry_readonly(pgt: usize, ia: f64): i32 { return entry.isReadonly(table(pgt), word(ia)); }
-export function pte_mkwrite(): void { setResult(0, entry.makeWritable(argument(0))); }
+export function entry_readonly(pgt: usize, ia: f64): i32 { return operate.isReadonly(table(pgt), word(ia)); }
+export function pte_mkwrite(): void { setResult(0, makeWritable(argument(0))); }
 export function monitor_set_spurious(oneIn: u32, seed: u32): void { monitor.setSpurious(oneIn, seed); }
 export function monitor_failures(): u32 { return monitor.takeFailures(); }
 

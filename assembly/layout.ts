@@ -19,7 +19,7 @@
 // @ts-ignore: decorator
 @inline export const MAGIC: u64 = 0x0032_4547_4154_53f7; // 0xf7 "STAGE2" 0
 // @ts-ignore: decorator
-@inline export const VERSION: u32 = 2;
+@inline export const VERSION: u32 = 3;
 
 // Header: identity (written once, MAGIC last) ------------------------------------------------------------
 // @ts-ignore: decorator
@@ -38,6 +38,10 @@
 @inline export const H_GROWABLE: usize = 28;
 // @ts-ignore: decorator
 @inline export const H_PHYS: usize = 32;
+// @ts-ignore: decorator
+@inline export const H_SHARED: usize = 40; // 1 once more than one thread may be there, for ever
+// @ts-ignore: decorator
+@inline export const H_SLOTS: usize = 44; // thread slots that were ever taken: none beyond is looked at
 
 // Header: shared words, 64 bytes apart where threads contend ------------------------------------------------
 // @ts-ignore: decorator
@@ -45,7 +49,11 @@
 // @ts-ignore: decorator
 @inline export const H_COMMITTED: usize = 132; // units that the memory has today
 // @ts-ignore: decorator
-@inline export const H_COALESCE: usize = 136; // 1 while a thread merges free pages
+@inline export const H_COALESCE: usize = 136; // slot + 1 of the thread that merges free pages
+// @ts-ignore: decorator
+@inline export const H_RETIRED: usize = 140; // pages of destroyed tables that wait for a grace period: unit + 1 of the first
+// @ts-ignore: decorator
+@inline export const H_RETIRING: usize = 144; // units that wait, all in all
 // @ts-ignore: decorator
 @inline export const H_USED: usize = 192;
 // @ts-ignore: decorator
@@ -108,6 +116,21 @@
 @inline export const T_MONITOR: usize = 16; // address that the local monitor watches; 0 open
 // @ts-ignore: decorator
 @inline export const T_MONITOR_VALUE: usize = 24;
+// What other threads look at (sync/): counters are odd inside and only ever grow, whoever has the slot.
+// @ts-ignore: decorator
+@inline export const T_HARDWARE: usize = 32; // hardware section
+// @ts-ignore: decorator
+@inline export const T_WALK: usize = 36; // walk section
+// @ts-ignore: decorator
+@inline export const T_BRACKET: usize = 40; // u64: position in the TLBI log, then number of the vCPU inside its bracket; 0 none
+// @ts-ignore: decorator
+@inline export const T_HOLDS: usize = 48; // mmu_lock, with HOLDS in the two lowest bits; 0 none
+// @ts-ignore: decorator
+@inline export const T_SPINS: usize = 52; // looks before it sleeps
+// @ts-ignore: decorator
+@inline export const T_PATIENCE: usize = 56; // ms
+// @ts-ignore: decorator
+@inline export const T_BLOCKS: usize = 60; // 1: may sleep
 
 // Scratch: what one call of one thread needs. Visitors that can be alive together have places of their own --------
 // @ts-ignore: decorator
@@ -139,9 +162,20 @@ export let pool: usize = 0;
 export let delta: u64 = 0;
 /** Physical address of the pool. */
 export let poolPhys: u64 = 0;
+/** Other threads are there, or may come: sections are kept, and waited for. */
+export let shared: bool = false;
 
 /** Number of the calling thread's slot. */
 export function thisThread(): u32 { return <u32>((thread - header - HEADER_BYTES) / THREAD_BYTES); }
+
+// @ts-ignore: decorator
+@inline export function threadSlot(number: u32): usize { return header + HEADER_BYTES + <usize>number * THREAD_BYTES; }
+
+/** From now on other threads may come. They attach to what a thread hands out, so none of ours is in the middle of anything. */
+export function share(): void {
+  atomic.store<u32>(header, 1, H_SHARED);
+  shared = true;
+}
 
 /** Forgets the thread slot: what is left of this instance can neither free nor use it. */
 export function leave(): void { thread = 0; }
@@ -160,7 +194,7 @@ export function overhead(units: u32, threads: u32, objectCount: u32, events: u32
     <u64>ringCapacity(events) * RECORD_BYTES +
     <u64>TLBI_RECORDS * RECORD_BYTES +
     <u64>GRANULES * 4 +
-    <u64>units * META_BYTES;
+    (<u64>units + 63 & ~63) * META_BYTES;
   return (bytes + REGION_ALIGN - 1) & ~(REGION_ALIGN - 1);
 }
 
@@ -182,6 +216,7 @@ export function enter(base: usize, slot: usize): void {
   pool = base + <usize>overhead(units, <u32>threads, <u32>objectCount, events);
   poolPhys = load<u64>(base, H_PHYS);
   delta = <u64>pool - poolPhys;
+  shared = atomic.load<u32>(base, H_SHARED) != 0;
 }
 
 // @ts-ignore: decorator

@@ -4,8 +4,9 @@
  */
 import { BARRIERS, FLUSH_CALLS, LEVEL_UNKNOWN, MAINTENANCE } from "./events";
 import * as events from "./events";
-import { thisThread } from "./layout";
+import { shared, thisThread } from "./layout";
 import { NO_DCACHE, NO_ICACHE, Pgt, TLBI_BY_RANGE, WATCHED } from "./pgt";
+import { complete, othersInside, owe, owed, settleDebt } from "./sync/completion";
 import { ALL_THREADS, announce, IPAS2E1, RIPAS2E1, VMALLE1, VMALLS12E1 } from "./tlbi";
 
 /** Largest range of one TLBI RIPAS2E1IS, in pages: (NUM 31 + 1) << (5 * SCALE 3 + 1) (Arm ARM C5.5). */
@@ -14,7 +15,7 @@ import { ALL_THREADS, announce, IPAS2E1, RIPAS2E1, VMALLE1, VMALLS12E1 } from ".
 
 // @ts-ignore: decorator
 @inline function log(pgt: Pgt, group: u32, kind: u32, level: i32, a: u64, b: u64): void {
-  if (pgt.logs(group)) events.append(kind, level, 0, 0, a, b, 0);
+  if (pgt.logs(group)) events.append(kind, level, thisThread(), pgt.vmid, a, b, 0);
 }
 
 /**
@@ -28,6 +29,7 @@ function dropIpa(pgt: Pgt, ipa: u64, level: i32, threads: u32): void {
 
 /** Every CPU drops what it holds for this IPA at this level (LEVEL_UNKNOWN: at any). */
 export function tlbiIpa(pgt: Pgt, ipa: u64, level: i32): void {
+  owe();
   if (pgt.events & WATCHED) dropIpa(pgt, ipa, level, ALL_THREADS);
   log(pgt, MAINTENANCE, events.TLBI_IPA, level, ipa, 0);
 }
@@ -46,7 +48,7 @@ export function flushRange(pgt: Pgt, ipa: u64, size: u64): void {
     log(pgt, MAINTENANCE, events.TLBI_VMID, 0, 0, 0);
     return;
   }
-  if (pgt.events & WATCHED) announceRange(pgt, ipa, size);
+  forgetRange(pgt, ipa, size);
   if (!pgt.logs(MAINTENANCE)) return;
   let pages = size >> pgt.pageShift;
   while (pages > 0) {
@@ -58,7 +60,9 @@ export function flushRange(pgt: Pgt, ipa: u64, size: u64): void {
 }
 
 /** To the TLBs the same in one record, and every page that the range touches: operations round outwards, this does too. */
-function announceRange(pgt: Pgt, ipa: u64, size: u64): void {
+export function forgetRange(pgt: Pgt, ipa: u64, size: u64): void {
+  owe();
+  if (!(pgt.events & WATCHED)) return;
   const inPage = (<u64>1 << pgt.pageShift) - 1;
   const first = ipa & ~inPage;
   const pages = ((ipa + size + inPage) & ~inPage) - first >> 12;
@@ -69,16 +73,30 @@ function announceRange(pgt: Pgt, ipa: u64, size: u64): void {
 
 /** Nothing of this table's VMID stays in any TLB. */
 export function forgetTable(pgt: Pgt): void {
+  owe();
   if (pgt.events & WATCHED) announce(VMALLS12E1, LEVEL_UNKNOWN, pgt.vmid, 0, 0, 0, ALL_THREADS);
+}
+
+/**
+ * DSB ISH behind the invalidations of this thread: no other thread's vCPU uses what they were for. Without a TLB anywhere
+ * nothing was logged, but a vCPU inside its bracket may still hold an address: a record gives it something to catch up with.
+ */
+export function completeTlbi(pgt: Pgt): void {
+  if (!owed) return;
+  if (!shared) return settleDebt();
+  if (!(pgt.events & WATCHED) && othersInside()) announce(VMALLS12E1, LEVEL_UNKNOWN, pgt.vmid, 0, 0, 0, ALL_THREADS);
+  complete();
 }
 
 /** Hypervisor stage 1: by VA, the last level only. */
 export function tlbiVaLastLevel(pgt: Pgt, va: u64, level: i32): void {
+  owe();
   log(pgt, MAINTENANCE, events.TLBI_VALE2IS, level, va, 0);
 }
 
 /** Hypervisor stage 1: by VA, walk caches too. */
 export function tlbiVa(pgt: Pgt, va: u64, level: i32): void {
+  owe();
   log(pgt, MAINTENANCE, events.TLBI_VAE2IS, level, va, 0);
 }
 

@@ -2,10 +2,11 @@
  * The page-table object (struct kvm_pgtable) and the slots that such objects live in. One slot is 256 bytes of
  * shared memory, so a table can be used from every thread that is attached.
  */
-import { header, objects, H_OBJECTS, OBJECT_BYTES, toPhysical } from "./layout";
+import { header, objects, H_OBJECTS, OBJECT_BYTES, shared, thisThread, toPhysical } from "./layout";
 import { REFERENCES, TABLES } from "./events";
 import * as events from "./events";
 import * as pool from "./pool";
+import { retire } from "./retire";
 
 /** Beside the event groups in a table's mask: vCPUs with TLBs are there, invalidations reach them through the log. */
 // @ts-ignore: decorator
@@ -62,6 +63,19 @@ import * as pool from "./pool";
 @inline export const KEEP_UNLINKED: u32 = 131072;
 // @ts-ignore: decorator
 @inline export const PAGES_ONLY: u32 = 262144;
+// @ts-ignore: decorator
+@inline export const LOCKING: u32 = 524288;
+// @ts-ignore: decorator
+@inline export const LOCKLESS_AGING: u32 = 1048576;
+
+// Behind the fields of the object, on lines of their own.
+// @ts-ignore: decorator
+@inline const MMU_LOCK: usize = 128;
+/** Pages out of the tree, and sub-trees, that wait for a grace period (retire.ts). */
+// @ts-ignore: decorator
+@inline const RETIRED: usize = 192;
+// @ts-ignore: decorator
+@inline const DETACHED: usize = 196;
 
 @unmanaged
 @final
@@ -104,7 +118,22 @@ export class Pgt {
 
   // @ts-ignore: decorator
   @inline logs(group: u32): bool { return (this.events & group) != 0; }
+
+  /** Nobody sees the steps of an operation, only what comes out. */
+  // @ts-ignore: decorator
+  @inline get quiet(): bool { return (this.events & ~WATCHED) == 0 && !this.has(NON_ATOMIC); }
+
+  // @ts-ignore: decorator
+  @inline get lock(): usize { return changetype<usize>(this) + MMU_LOCK; }
+  // @ts-ignore: decorator
+  @inline get retired(): usize { return changetype<usize>(this) + RETIRED; }
+  // @ts-ignore: decorator
+  @inline get detached(): usize { return changetype<usize>(this) + DETACHED; }
 }
+
+/** The page table that a lock is of. */
+// @ts-ignore: decorator
+@inline export function tableOf(lock: usize): usize { return lock ? lock - MMU_LOCK : 0; }
 
 /** A zeroed slot of this kind, or 0 if all are taken. */
 export function takeSlot(kind: u32): usize {
@@ -156,29 +185,48 @@ export function releaseSlot(slot: usize): void { atomic.store<u32>(slot, FREE_SL
 
 // ---- table pages of a page table, logged ----------------------------------------------------------------------
 
+/** A grace period has passed: what is given back now, nobody is in. */
+export let reaping: bool = false;
+
+export function setReaping(on: bool): void { reaping = on; }
+
+// @ts-ignore: decorator
+@inline function log(kind: u32, pointer: usize): void { events.append(kind, 0, thisThread(), 0, toPhysical(pointer), 0, 0); }
+
 /** Counts and logs a page that the table has just been given. */
 export function adoptPage(pgt: Pgt, page: usize): void {
   atomic.add<u32>(changetype<usize>(pgt), 1, offsetof<Pgt>("tables"));
-  if (pgt.logs(TABLES)) events.append(events.ALLOC, 0, 0, 0, toPhysical(page), 0, 0);
+  if (pgt.logs(TABLES)) log(events.ALLOC, page);
 }
 
 /** One more reference on the page of this entry (or on the table page itself, if that is what `slot` is). */
 export function getPage(pgt: Pgt, slot: usize): void {
   pool.addReferences(pool.pageOf(slot, pgt.pageShift), 1);
-  if (pgt.logs(REFERENCES)) events.append(events.GET, 0, 0, 0, toPhysical(slot), 0, 0);
+  if (pgt.logs(REFERENCES)) log(events.GET, slot);
 }
 
 /** One reference less. True: it was the last one, and the page is the caller's to pass on. */
 export function dropPage(pgt: Pgt, slot: usize): bool {
-  if (pgt.logs(REFERENCES)) events.append(events.PUT, 0, 0, 0, toPhysical(slot), 0, 0);
+  if (pgt.logs(REFERENCES)) log(events.PUT, slot);
   const page = pool.pageOf(slot, pgt.pageShift);
   if (pool.dropReferences(page, 1) != 0) return false;
-  if (pgt.logs(TABLES)) events.append(events.FREE, 0, 0, 0, toPhysical(page), 0, 0);
+  if (pgt.logs(TABLES)) log(events.FREE, page);
   atomic.sub<u32>(changetype<usize>(pgt), 1, offsetof<Pgt>("tables"));
   return true;
 }
 
+/** A page that was in the tree: at once where no other thread can be in it, else after a grace period. */
+export function releasePage(pgt: Pgt, page: usize): void {
+  if (shared && !reaping) retire(pgt.retired, page, pgt.pageShift, 1);
+  else pool.free(page, pgt.pageShift, 1);
+}
+
 /** One reference less; the last one frees the page, which may still hold entries (a marker at least). */
 export function putPage(pgt: Pgt, slot: usize): void {
-  if (dropPage(pgt, slot)) pool.free(pool.pageOf(slot, pgt.pageShift), pgt.pageShift, 1);
+  if (dropPage(pgt, slot)) releasePage(pgt, pool.pageOf(slot, pgt.pageShift));
+}
+
+/** The same for a page that never was in a tree: nobody can be in it. */
+export function discardPage(pgt: Pgt, page: usize): void {
+  if (dropPage(pgt, page)) pool.free(page, pgt.pageShift, 1);
 }

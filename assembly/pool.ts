@@ -8,7 +8,7 @@
  * larger pages split and free ones merged.
  */
 import {
-  header, meta, pool, META_BYTES, ORDERS, UNIT_SHIFT,
+  header, meta, pool, META_BYTES, ORDERS, thisThread, UNIT_SHIFT,
   H_BUDGET, H_COALESCE, H_COMMITTED, H_FREE, H_FRONTIER, H_GROWABLE, H_PEAK, H_UNITS, H_USED,
 } from "./layout";
 
@@ -23,11 +23,20 @@ import {
 // @ts-ignore: decorator
 @inline const MAX_SPINS: i32 = 1 << 24;
 
+/**
+ * Neighbours are 64 bytes apart: tables that two threads fill at a time are often neighbours, and would fight for one line.
+ * Of each 64 units the two digits (in eights) of the number change places.
+ */
 // @ts-ignore: decorator
-@inline function metaOf(page: usize): usize { return meta + ((page - pool) >> UNIT_SHIFT) * META_BYTES; }
+@inline function metaAt(unit: usize): usize {
+  return meta + ((unit & ~63) | (unit & 7) << 3 | (unit >> 3 & 7)) * META_BYTES;
+}
 
 // @ts-ignore: decorator
-@inline function metaOfUnit(unit: i32): usize { return meta + <usize>unit * META_BYTES; }
+@inline function metaOf(page: usize): usize { return metaAt((page - pool) >> UNIT_SHIFT); }
+
+// @ts-ignore: decorator
+@inline function metaOfUnit(unit: i32): usize { return metaAt(<usize>unit); }
 
 // ---- reference counts: 1 + counted entries ------------------------------------------------------------------
 
@@ -61,17 +70,51 @@ export function setPrivate(page: usize, pageShift: u32, pages: u32): void {
 // @ts-ignore: decorator
 @inline export function isPrivate(pointer: usize): bool { return references(pointer) == PRIVATE; }
 
+// ---- pages that wait for a grace period: still what they were, for whoever looks at them ---------------------
+
+/** In place of a reference count: out of every tree; the rest is the page size, as log2 of bytes, and of pages. */
+// @ts-ignore: decorator
+@inline const RETIRED: u32 = 0xaced_0000;
+
+export function setRetired(page: usize, pageShift: u32, pages: u32): void {
+  setReferences(page, RETIRED | pageShift << 8 | ctz<u32>(pages));
+}
+
+/** Frees what `setRetired` kept. */
+export function freeRetired(page: usize): void {
+  const shape = references(page) & 0xffff;
+  free(page, shape >> 8, 1 << (shape & 0xff));
+}
+
+/** Units of a page that is kept. */
+export function retiredUnits(page: usize): u32 {
+  const shape = references(page) & 0xffff;
+  return <u32>1 << ((shape >> 8) - UNIT_SHIFT + (shape & 0xff));
+}
+
 // ---- links, also used by caches -----------------------------------------------------------------------------
 
-/** The page after this one in a cache, 0 if it is the last. */
-export function nextPage(page: usize): usize {
-  const link = load<u32>(metaOf(page), M_LINK);
-  return link ? pool + (<usize>(link - 1) << UNIT_SHIFT) : 0;
+/** A link: unit + 1, so that 0 is none; the highest byte is the user's. */
+// @ts-ignore: decorator
+@inline export function linkTo(page: usize): u32 { return page ? <u32>((page - pool) >> UNIT_SHIFT) + 1 : 0; }
+
+// @ts-ignore: decorator
+@inline const UNITS: u32 = 0x00ff_ffff;
+
+/** The page that a link names, or 0. */
+export function pageAt(link: u32): usize {
+  const unit = link & UNITS;
+  return unit ? pool + (<usize>(unit - 1) << UNIT_SHIFT) : 0;
 }
 
-export function setNextPage(page: usize, next: usize): void {
-  store<u32>(metaOf(page), next ? <u32>((next - pool) >> UNIT_SHIFT) + 1 : 0, M_LINK);
-}
+/** The page after this one in a list, 0 if it is the last. */
+export function nextPage(page: usize): usize { return pageAt(linkOf(page)); }
+
+export function linkOf(page: usize): u32 { return load<u32>(metaOf(page), M_LINK); }
+
+export function setNextPage(page: usize, next: usize): void { setLink(page, linkTo(next)); }
+
+export function setLink(page: usize, link: u32): void { store<u32>(metaOf(page), link, M_LINK); }
 
 // ---- free lists -----------------------------------------------------------------------------------------------
 
@@ -174,7 +217,7 @@ function splitLarger(order: u32): i32 {
 
 /** Merges free neighbours. Rare: only when an aligned run is wanted and the pool is in pieces. */
 function coalesce(): void {
-  if (atomic.cmpxchg<u32>(header, 0, 1, H_COALESCE) != 0) return awaitCoalesce(); // another thread is at it
+  if (atomic.cmpxchg<u32>(header, 0, thisThread() + 1, H_COALESCE) != 0) return awaitCoalesce(); // another thread is at it
   const free = <u32>0xffff_ffff; // mark in the reference word: a free page has none
   for (let order: u32 = 0; order < ORDERS; order++) {
     for (let unit = pop(order); unit != NONE; unit = pop(order)) {
@@ -195,6 +238,9 @@ function coalesce(): void {
   }
   atomic.store<u32>(header, 0, H_COALESCE);
 }
+
+/** A thread that has ended was in the middle of merging: the next one finds the marks of what it had taken. */
+export function forgetCoalesce(number: u32): void { atomic.cmpxchg<u32>(header, number + 1, 0, H_COALESCE); }
 
 /** Its result serves us too. Bounded, as it may have died: then the allocation fails instead of hanging. */
 function awaitCoalesce(): void {

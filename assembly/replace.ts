@@ -7,7 +7,7 @@ import { BREAK_LOST, WRITES } from "./events";
 import * as events from "./events";
 import { levelShift } from "./geometry";
 import { thisThread, toPhysical } from "./layout";
-import { flushRange, tlbiIpa } from "./maintenance";
+import { completeTlbi, flushRange, tlbiIpa } from "./maintenance";
 import { getPage, putPage } from "./pgt";
 import * as slots from "./slot";
 import { SKIP_BBM_TLBI, Walk } from "./walk";
@@ -32,6 +32,7 @@ export function breakEntry(walk: Walk, slot: usize, old: u64, level: i32): bool 
     } else {
       tlbiIpa(pgt, walk.addr, level);
     }
+    completeTlbi(pgt);
   }
   if (isCounted(old)) putPage(pgt, slot);
   return true;

@@ -4,7 +4,8 @@
  */
 import { addressField, isTable, isValid, LAST_LEVEL, leafEntry, PERMISSIONS } from "./descriptor";
 import { EAGAIN } from "./errno";
-import { Pgt, NON_ATOMIC } from "./pgt";
+import { Pgt } from "./pgt";
+import { tlbiIpa } from "./maintenance";
 import * as pool from "./pool";
 import * as slots from "./slot";
 import { find, levelOf, slotOf } from "./walk";
@@ -15,7 +16,7 @@ import { find, levelOf, slotOf } from "./walk";
 /** Whether a call on [ia, ia + size) is for this file. */
 // @ts-ignore: decorator
 @inline export function isSingle(pgt: Pgt, size: u64): bool {
-  return size - 1 < <u64>1 << pgt.pageShift && pgt.events == 0 && !pgt.has(NON_ATOMIC);
+  return size - 1 < <u64>1 << pgt.pageShift && pgt.quiet;
 }
 
 /** A page over an empty entry, or over one that differs in permissions at most: -EAGAIN, and nothing is written. */
@@ -43,11 +44,14 @@ export function changeSingle(pgt: Pgt, ia: u64, set: u64, clear: u64): i32 {
   const next = (old & ~clear) | set;
   if (next != old && slots.compareExchange(slot, old, next) != old) return NOT_MINE; // lost: the walk looks again
   before = old;
+  foundLevel = levelOf(found);
   return 0;
 }
 
 /** The leaf that the last `changeSingle` of this thread found. */
 export let before: u64 = 0;
+/** And its level. */
+export let foundLevel: i32 = 0;
 
 /** Unmaps a page that is not the last one of its table. */
 export function unmapSingle(pgt: Pgt, ia: u64): i32 {
@@ -57,6 +61,7 @@ export function unmapSingle(pgt: Pgt, ia: u64): i32 {
   const old = slots.read(slot);
   if (!isValid(old)) return NOT_MINE;
   if (slots.compareExchange(slot, old, 0) != old) return NOT_MINE; // lost to hardware: the walk takes the new value
+  tlbiIpa(pgt, ia & ~((<u64>1 << pgt.pageShift) - 1), LAST_LEVEL);
   const left = pool.dropReferences(pool.pageOf(slot, pgt.pageShift), 1);
   return left > 1 ? 0 : NOT_MINE; // an empty table: the walk frees it on its way up
 }

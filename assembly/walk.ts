@@ -195,7 +195,7 @@ function visitTable<V extends Walk>(visitor: V, table: usize, level: i32, entrie
   walk.flags = flags;
   walk.pageShift = pgt.pageShift;
   walk.events = flags & SILENT ? 0 : pgt.events;
-  walk.quiet = walk.events == 0 && !pgt.has(NON_ATOMIC);
+  walk.quiet = pgt.quiet || (flags & SILENT && !pgt.has(NON_ATOMIC));
   walk.unlinked = false;
   walk.start = start;
   walk.addr = start;

@@ -27,7 +27,51 @@ export interface Core {
   ): number;
   /** Joins a live region: thread slot number, -EINVAL (not stage2 memory), -EPERM (another version), -EBUSY (no slot). */
   engine_attach(base: number): number;
-  engine_detach(): void;
+  /** Leaves: 0, or -EDEADLK while this thread holds a lock. */
+  engine_detach(): number;
+  /** More threads may come: from now on sections are kept, grace periods and completion are waited for. */
+  engine_share(): void;
+  /** Frees the table pages that wait for a grace period: 0, -ETIMEDOUT (see `late`), -EDEADLK inside a section of its own. */
+  engine_quiesce(): number;
+  /** Units of table pages that wait for a grace period; part of `pool_used`. */
+  engine_waiting(): number;
+
+  // ---- threads ------------------------------------------------------------------------------------------
+  /** This thread's slot, and how many there are. */
+  thread_number(): number;
+  thread_slots(): number;
+  /** After attach: whether this thread may block, looks before it does, and its patience in ms (1 to 2^31 - 1). */
+  thread_configure(mayBlock: number, spins: number, patience: number): void;
+  /** 0: the slot is free. r[0] THREAD_FLAG bits, r[1] number of the vCPU inside its bracket or 0, r[2] pointer of the table
+   *  whose lock it holds, claims or waits for, or 0. */
+  thread_describe(slot: number): number;
+  /** Releases everything of a thread that has ended: THREAD_FLAG bits of what it was in, or -EINVAL (free, or this thread). */
+  thread_reclaim(slot: number): number;
+  /** After -ETIMEDOUT: r[0] slot of the thread that did not answer, r[1] its vCPU or 0, r[2] LATE. */
+  late(): void;
+
+  // ---- mmu_lock of a page table ---------------------------------------------------------------------------
+  /** 0; -EDEADLK: this thread holds a lock or is inside a bracket (r[0] its vCPU or 0); -EBUSY: it may not block; -ETIMEDOUT. */
+  lock_read(pgt: number): number;
+  lock_write(pgt: number): number;
+  /** 0, -EBUSY (r[0] pointer of the word that is worth waiting on, r[1] its value), -EDEADLK. */
+  lock_try_read(pgt: number): number;
+  lock_try_write(pgt: number): number;
+  /** 0, or -EPERM: this thread does not hold that side. Also -ETIMEDOUT: released, but pages wait for a grace period. */
+  unlock_read(pgt: number): number;
+  unlock_write(pgt: number): number;
+  /** One step without waiting: 0 held, -EBUSY counted as a reader that waits, which goes before the next writer: call again
+   *  (r[0], r[1] as above). -EDEADLK. */
+  lock_claim_read(pgt: number): number;
+  /** Waits no more. */
+  lock_abandon_read(pgt: number): void;
+  /** Keeps readers out and looks whether they have left, without waiting: 0 held, -EAGAIN claimed (call again), -EBUSY another
+   *  writer, -EDEADLK. r[0] pointer of the word that is worth waiting on, r[1] its value. */
+  lock_claim_write(pgt: number): number;
+  /** Takes a claim back. */
+  lock_abandon_write(pgt: number): void;
+  /** r[0] slot + 1 of the thread that has or claims the write side, or 0; r[1] readers that wait. */
+  lock_state(pgt: number): void;
   /** The engine's version word, and that found in the region at `base` (0 if it is none of ours). */
   engine_version(): number;
   engine_version_at(base: number): number;
@@ -235,11 +279,13 @@ export interface Core {
   vcpu_clear_exclusive(v: number): void;
   /** Address translation instruction AT_OP on args[0]. 0: PAR_EL1 in the state page; negative: taken to EL2 as a fault. */
   vcpu_at(v: number, op: number): number;
-  /** TLBI_OP of this vCPU's VMID. args[0] address, args[1] pages of a range, args[2] ASID. `level`: leaf level or LEVEL_UNKNOWN. */
-  vcpu_tlbi(v: number, op: number, level: number, broadcast: number): void;
-  /** A broadcast by software outside every guest, for this VMID. Arguments as above. */
-  engine_tlbi(op: number, vmid: number, level: number): void;
-  /** Opens and closes the bracket in which a translation is good; poll applies what was invalidated meanwhile. Number of TLBIs applied. */
+  /** TLBI_OP of this vCPU's VMID. args[0] address, args[1] pages of a range, args[2] ASID. `level`: leaf level or LEVEL_UNKNOWN.
+   *  0; of a broadcast also -EDEADLK (another vCPU of this thread is inside its bracket), -ETIMEDOUT. */
+  vcpu_tlbi(v: number, op: number, level: number, broadcast: number): number;
+  /** A broadcast by software outside every guest, for this VMID. Arguments as above. 0, -EDEADLK (inside a bracket), -ETIMEDOUT. */
+  engine_tlbi(op: number, vmid: number, level: number): number;
+  /** Opens and closes the bracket in which a translation is good; poll applies what was invalidated meanwhile. Number of TLBIs
+   *  applied. enter: -EBUSY if another vCPU of this thread is inside, r[0] its number. */
   vcpu_enter(v: number): number;
   vcpu_exit(v: number): void;
   vcpu_poll(v: number): number;
@@ -258,6 +304,19 @@ export interface Core {
   /** Records dropped because the ring was full; reset by the call. */
   events_lost(): number;
 }
+
+/** What a thread is in the middle of. */
+export const THREAD_FLAG = {
+  HARDWARE: 1,
+  WALK: 2,
+  READS: 4,
+  WRITES: 8,
+  CLAIMS: 16,
+  BRACKET: 32,
+  WAITS: 64,
+} as const;
+/** What was waited for in vain. */
+export const LATE = { HARDWARE: 1, BRACKET: 2, WALK: 3, READ_SIDE: 4, WRITE_SIDE: 5 } as const;
 
 /** 32 bytes: the records that `s2_walk` and `pgt_list` write, and those of the event ring. */
 export const RECORD_BYTES = 32;
@@ -343,6 +402,8 @@ export const OPTION = {
   PARITY: 65536, //        hyp: keep the reference library's leaked reference
   KEEP_UNLINKED: 131072, // map leaves detached tables to the caller (UNLINK event), who frees them with s2_free_unlinked
   PAGES_ONLY: 262144, //   no block mappings
+  LOCKING: 524288, //      operations take the table's mmu_lock themselves
+  LOCKLESS_AGING: 1048576, // test_clear_young takes no lock
 } as const;
 
 /** enum kvm_pgtable_walk_flags, and the page-only hook's answer for one call. */

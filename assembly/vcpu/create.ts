@@ -1,9 +1,10 @@
 /** Making and unmaking vCPUs: an object slot, a page of state, two TLB arrays from the pool. */
 import { EINVAL, EMFILE, ENOMEM } from "../errno";
-import { H_OBJECTS, H_WATCHERS, header, OBJECT_BYTES, objects, UNIT_SHIFT } from "../layout";
+import { H_OBJECTS, H_WATCHERS, header, OBJECT_BYTES, objects, shared, thisThread, UNIT_SHIFT } from "../layout";
 import { numberOf, Pgt, releaseSlot, setWatched, takeSlot, VCPU } from "../pgt";
 import * as pool from "../pool";
 import { head } from "../tlbi";
+import { exitBracket } from "./bracket";
 import { configure } from "./configure";
 import { derived, Vcpu } from "./state";
 import { ENTRY_BYTES } from "./tlb";
@@ -50,6 +51,7 @@ export function create(sets: u32, ways: u32): i32 {
   store<u32>(slot, <u32>page, STATE_PAGE);
   d.slot = slot;
   d.number = numberOf(slot);
+  d.thread = thisThread();
   v.pstate = EL1;
   v.ergShift = ERG_SHIFT;
   d.seen = head();
@@ -89,17 +91,26 @@ export function generationAt(page: usize): u32 {
   return 0;
 }
 
+/** Tables stay watched where a vCPU of another thread could come between the count and the sweep. */
 export function destroy(v: Vcpu): void {
   const d = derived(v);
   const slot = d.slot;
+  exitBracket(v);
   if (d.hasTlb) {
     pool.free(d.combined, UNIT_SHIFT, d.units);
-    if (atomic.sub<u32>(header, 1, H_WATCHERS) == 1) {
-      setWatched(false);
-      if (atomic.load<u32>(header, H_WATCHERS)) setWatched(true); // another came meanwhile
-    }
+    if (atomic.sub<u32>(header, 1, H_WATCHERS) == 1 && !shared) setWatched(false);
   }
   store<u32>(slot, 0, STATE_PAGE);
   pool.free(changetype<usize>(v), UNIT_SHIFT, 1);
   releaseSlot(slot);
+}
+
+/** The vCPUs of a thread that has ended. */
+export function destroyAllOf(thread: u32): void {
+  const end = objects + <usize>load<u32>(header, H_OBJECTS) * OBJECT_BYTES;
+  for (let slot = objects; slot < end; slot += OBJECT_BYTES) {
+    if (atomic.load<u32>(slot) != VCPU) continue;
+    const page = <usize>load<u32>(slot, STATE_PAGE);
+    if (page && derived(changetype<Vcpu>(page)).thread == thread) destroy(changetype<Vcpu>(page));
+  }
 }

@@ -7,6 +7,7 @@
  * versions: a clash fails a store-exclusive for no reason, as hardware may (Arm ARM B2.12).
  */
 import { GRANULES, granules } from "../layout";
+import { awaitChange } from "../sync/wait";
 
 // @ts-ignore: decorator
 @inline const LINE_SHIFT: u32 = 4;
@@ -18,12 +19,14 @@ import { GRANULES, granules } from "../layout";
   return granules + <usize>((<u32>pointer >> LINE_SHIFT) & (GRANULES - 1)) * 4;
 }
 
-/** Version now; odd ones are waited out, as their owner only has one store to make. */
+/** Version now; odd ones are waited out, as their owner only has one store to make. One that stays odd has lost its owner. */
 export function lineVersion(pointer: usize): u32 {
   const word = versionOf(pointer);
   while (true) {
     const version = atomic.load<u32>(word);
     if (!(version & 1)) return version;
+    // Lost: somebody else ends it first, or its owner did after all.
+    if (!awaitChange<u32>(word, version)) atomic.cmpxchg<u32>(word, version, version + 1);
   }
 }
 

@@ -1,18 +1,23 @@
 /** The ABI of vCPUs and of the physical memory map. VAs cross as signed f64, or raw in the argument block. */
+import { ETIMEDOUT } from "../errno";
 import { TLBI } from "../events";
 import * as events from "../events";
-import { argument, setResult, thisThread } from "../layout";
+import { argument, setResult, shared, thisThread } from "../layout";
 import { addSegment, describeSegment, pointerTo, removeSegment } from "../memory";
-import { ALL_THREADS, announce, head, VAE1 } from "../tlbi";
+import { ALL_THREADS, announce, VAE1 } from "../tlbi";
 import { signedWord, word } from "../number";
+import { complete } from "../sync/completion";
+import { enterHardware, leaveHardware } from "../sync/section";
+import { beginWaiting, isLate } from "../sync/wait";
+import { refuse, vcpuInside } from "../operation";
 import * as access from "./access";
 import { addressTranslate, probe } from "./at";
+import { enterBracket, exitBracket, pollBracket } from "./bracket";
 import { configure, vmidOf } from "./configure";
 import { create, destroy, generationAt } from "./create";
 import { clean } from "./hdbss";
-import { applyInvalidations } from "./invalidate";
 import * as monitor from "./monitor";
-import { Derived, derived, FETCH, READ, TLB, Vcpu, WRITE } from "./state";
+import { derived, FETCH, READ, TLB, Vcpu, WRITE } from "./state";
 import { translate, translateMany } from "./translate";
 
 // @ts-ignore: decorator
@@ -36,7 +41,13 @@ export function vcpu_generation(v: usize): u32 { return generationAt(v); }
 export function vcpu_number(v: usize): u32 { return derived(vcpu(v)).number; }
 export function vcpu_configure(v: usize): void { configure(vcpu(v)); }
 export function vcpu_clear_exclusive(v: usize): void { monitor.open(vcpu(v)); }
-export function vcpu_hacdbs(v: usize): u32 { return clean(vcpu(v)); }
+
+export function vcpu_hacdbs(v: usize): u32 {
+  const entered = enterHardware();
+  const processed = clean(vcpu(v));
+  if (entered) leaveHardware();
+  return processed;
+}
 
 export function vcpu_translate(v: usize, va: f64, mode: u32): f64 { return translate(vcpu(v), signedWord(va), mode); }
 export function vcpu_translate_u64(v: usize, mode: u32): f64 { return translate(vcpu(v), argument(0), mode); }
@@ -45,22 +56,44 @@ export function vcpu_translate_many(v: usize, from: usize, to: usize, count: u32
   return translateMany(vcpu(v), from, to, count, mode);
 }
 
+// What follows uses the page that it finds, so it is a hardware section from the first look at the TLB to the last byte.
+
 export function vcpu_probe(v: usize, mode: u32): i32 {
-  return probe(vcpu(v), argument(0), mode) ? 0 : code(vcpu(v));
+  const entered = enterHardware();
+  const done = probe(vcpu(v), argument(0), mode);
+  if (entered) leaveHardware();
+  return done ? 0 : code(vcpu(v));
 }
 
-export function vcpu_at(v: usize, op: u32): i32 { return addressTranslate(vcpu(v), op, argument(0)) ? 0 : code(vcpu(v)); }
+export function vcpu_at(v: usize, op: u32): i32 {
+  const entered = enterHardware();
+  const done = addressTranslate(vcpu(v), op, argument(0));
+  if (entered) leaveHardware();
+  return done ? 0 : code(vcpu(v));
+}
 
 export function vcpu_read(v: usize, va: f64, size: u32): f64 {
-  return access.read(vcpu(v), signedWord(va), size, READ) ? <f64>access.low : <f64>code(vcpu(v));
+  const entered = enterHardware();
+  const done = access.read(vcpu(v), signedWord(va), size, READ);
+  if (entered) leaveHardware();
+  return done ? <f64>access.low : <f64>code(vcpu(v));
 }
 
 export function vcpu_write(v: usize, va: f64, size: u32, value: f64): i32 {
-  return access.write(vcpu(v), signedWord(va), size, WRITE, signedWord(value), 0) ? 0 : code(vcpu(v));
+  const entered = enterHardware();
+  const done = access.write(vcpu(v), signedWord(va), size, WRITE, signedWord(value), 0);
+  if (entered) leaveHardware();
+  return done ? 0 : code(vcpu(v));
 }
 
 export function vcpu_access(v: usize, op: u32, size: u32, flags: u32): i32 {
-  const cpu = vcpu(v);
+  const entered = enterHardware();
+  const result = accessOf(vcpu(v), op, size, flags);
+  if (entered) leaveHardware();
+  return result;
+}
+
+function accessOf(cpu: Vcpu, op: u32, size: u32, flags: u32): i32 {
   const va = argument(0);
   const value = argument(1);
   let done: bool;
@@ -89,31 +122,30 @@ function invalidate(op: u32, vmid: u32, level: i32, threads: u32, agent: u32, lo
   if (logged) events.append(TLBI, level, op | agent << 5, vmid | asid << 16, address, pages, threads == ALL_THREADS ? 1 : 0);
 }
 
-export function vcpu_tlbi(v: usize, op: u32, level: i32, broadcast: bool): void {
+/** A broadcast has a DSB behind it. The vCPU itself may be inside its bracket: its own addresses from before are void. */
+export function vcpu_tlbi(v: usize, op: u32, level: i32, broadcast: bool): i32 {
   const cpu = vcpu(v);
-  const threads = broadcast ? ALL_THREADS : thisThread();
-  invalidate(op, vmidOf(cpu), level, threads, derived(cpu).number, (cpu.events & TLB) != 0);
+  const number = derived(cpu).number;
+  if (broadcast && vcpuInside() && vcpuInside() != number) return refuse();
+  invalidate(op, vmidOf(cpu), level, broadcast ? ALL_THREADS : thisThread(), number, (cpu.events & TLB) != 0);
+  return broadcast ? completed() : 0;
 }
 
-export function engine_tlbi(op: u32, vmid: u32, level: i32): void {
+export function engine_tlbi(op: u32, vmid: u32, level: i32): i32 {
+  if (vcpuInside()) return refuse();
   invalidate(op, vmid, level, ALL_THREADS, 0, false);
+  return completed();
+}
+
+function completed(): i32 {
+  if (!shared) return 0;
+  beginWaiting();
+  complete();
+  return isLate() ? -ETIMEDOUT : 0;
 }
 
 // ---- the bracket in which a translation is good ----------------------------------------------------------------
 
-export function vcpu_poll(v: usize): u32 {
-  const d = derived(vcpu(v));
-  return d.hasTlb && head() != d.seen ? applyInvalidations(vcpu(v)) : 0;
-}
-
-export function vcpu_enter(v: usize): u32 {
-  setRunning(vcpu(v), 1);
-  return vcpu_poll(v);
-}
-
-export function vcpu_exit(v: usize): void { setRunning(vcpu(v), 0); }
-
-// @ts-ignore: decorator
-@inline function setRunning(v: Vcpu, running: u32): void {
-  atomic.store<u32>(changetype<usize>(derived(v)), running, offsetof<Derived>("running"));
-}
+export function vcpu_poll(v: usize): u32 { return pollBracket(vcpu(v)); }
+export function vcpu_enter(v: usize): i32 { return enterBracket(vcpu(v)); }
+export function vcpu_exit(v: usize): void { exitBracket(vcpu(v)); }

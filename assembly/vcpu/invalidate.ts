@@ -3,7 +3,7 @@
  * stays: combined entries survive one by IPA, entries of another level survive a level hint.
  */
 import { LEVEL_UNKNOWN } from "../events";
-import { thisThread, TLBI_RECORDS } from "../layout";
+import { thisThread, thread, TLBI_RECORDS, T_SPINS } from "../layout";
 import {
   addressOf, ALLE1, ALL_THREADS, ASIDE1, asidOf, head, IPAS2E1, isComplete, levelOf, opOf, pagesOf, recordAt, RIPAS2E1,
   RIPAS2LE1, RVAAE1, RVAALE1, RVALE1, threadOf, VAAE1, VAALE1, VALE1, VMALLE1, VMALLS12E1, vmidOf,
@@ -13,9 +13,6 @@ import { advanceGeneration, count, derived, Derived, generationOf, highHalfOf, l
 import { TBI } from "./regime";
 import * as tlb from "./tlb";
 import { ANY_ASID, dropTables1, dropTables2 } from "./walk_cache";
-
-// @ts-ignore: decorator
-@inline const MAX_SPINS: i32 = 1 << 16;
 
 /** Applies what was logged since the last time. How many invalidations concerned this vCPU. */
 export function applyInvalidations(v: Vcpu): u32 {
@@ -27,7 +24,7 @@ export function applyInvalidations(v: Vcpu): u32 {
     applied++;
   } else {
     for (let number = d.seen; number != until; number++) {
-      if (!awaitRecord(number)) { // overtaken by a whole ring, or its writer died: drop everything
+      if (!awaitRecord(number)) { // overtaken by a whole ring, or its writer is not done: drop everything
         dropAll(v);
         applied++;
         break;
@@ -49,11 +46,11 @@ export function applyInvalidations(v: Vcpu): u32 {
 }
 
 function awaitRecord(number: u32): bool {
-  for (let spins = 0; spins < MAX_SPINS; spins++) {
+  let looks = load<u32>(thread, T_SPINS);
+  while (true) {
     if (isComplete(number)) return true;
-    if (head() - number > TLBI_RECORDS) return false;
+    if (looks-- == 0 || head() - number > TLBI_RECORDS) return false;
   }
-  return false;
 }
 
 /** Everything of every context. */

@@ -4,7 +4,7 @@
  * the pool - it leaves to the walk, which starts anew.
  */
 import { AF, S2AP_R, S2AP_W, TABLE_ADDRESS, TYPE, VALID } from "../descriptor";
-import { delta, pool, poolPhys } from "../layout";
+import { delta, pool, poolPhys, shared } from "../layout";
 import { poolBytes } from "../memory";
 import { fromNumber, inPage, toNumber } from "../number";
 import * as slots from "../slot";
@@ -88,11 +88,18 @@ export function quick(v: Vcpu, d: Derived, ipa: u64, mode: u32): u64 {
 // @ts-ignore: decorator
 @inline function pagesInto(left: u64): u64 { return rotr<u64>(left, 12); }
 
+// How entries above the last level are read.
+type Plain = u32; // in an engine of one thread
+type Ordered = u64; // behind the store that opened the section, which would not hold a plain load back
+
+// @ts-ignore: decorator
+@inline function upper<T>(slot: usize): u64 { return sizeof<T>() == 8 ? slots.read(slot) : slots.peek(slot); }
+
 /**
  * First pass: from addresses to the entries of their last tables, kept where the results will be. The upper levels are in the
  * caches of the CPU. False: one of them is not like that, and nothing of the block counts.
  */
-function findSlots(v: Vcpu, d: Derived, from: usize, to: usize, end: usize): bool {
+function findSlots<T>(v: Vcpu, d: Derived, from: usize, to: usize, end: usize): bool {
   const root = d.root;
   const outside = ~((<u64>1 << stage2Of(v).iaBits) - 1);
   const pages = poolBytes() >> 12;
@@ -104,18 +111,18 @@ function findSlots(v: Vcpu, d: Derived, from: usize, to: usize, end: usize): boo
     const c = fromNumber(load<f64>(from, 16));
     const e = fromNumber(load<f64>(from, 24));
     if ((a | b | c | e) & outside) break;
-    let ta = (slots.peek(root + (<usize>(a >> 27) & ~7)) & TABLE_BITS) - start;
-    let tb = (slots.peek(root + (<usize>(b >> 27) & ~7)) & TABLE_BITS) - start;
-    let tc = (slots.peek(root + (<usize>(c >> 27) & ~7)) & TABLE_BITS) - start;
-    let te = (slots.peek(root + (<usize>(e >> 27) & ~7)) & TABLE_BITS) - start;
+    let ta = (upper<T>(root + (<usize>(a >> 27) & ~7)) & TABLE_BITS) - start;
+    let tb = (upper<T>(root + (<usize>(b >> 27) & ~7)) & TABLE_BITS) - start;
+    let tc = (upper<T>(root + (<usize>(c >> 27) & ~7)) & TABLE_BITS) - start;
+    let te = (upper<T>(root + (<usize>(e >> 27) & ~7)) & TABLE_BITS) - start;
     if (pagesInto(ta) >= pages) break;
     if (pagesInto(tb) >= pages) break;
     if (pagesInto(tc) >= pages) break;
     if (pagesInto(te) >= pages) break;
-    ta = (slots.peek(first + <usize>ta + (<usize>(a >> 18) & 0xff8)) & TABLE_BITS) - start;
-    tb = (slots.peek(first + <usize>tb + (<usize>(b >> 18) & 0xff8)) & TABLE_BITS) - start;
-    tc = (slots.peek(first + <usize>tc + (<usize>(c >> 18) & 0xff8)) & TABLE_BITS) - start;
-    te = (slots.peek(first + <usize>te + (<usize>(e >> 18) & 0xff8)) & TABLE_BITS) - start;
+    ta = (upper<T>(first + <usize>ta + (<usize>(a >> 18) & 0xff8)) & TABLE_BITS) - start;
+    tb = (upper<T>(first + <usize>tb + (<usize>(b >> 18) & 0xff8)) & TABLE_BITS) - start;
+    tc = (upper<T>(first + <usize>tc + (<usize>(c >> 18) & 0xff8)) & TABLE_BITS) - start;
+    te = (upper<T>(first + <usize>te + (<usize>(e >> 18) & 0xff8)) & TABLE_BITS) - start;
     if (pagesInto(ta) >= pages) break;
     if (pagesInto(tb) >= pages) break;
     if (pagesInto(tc) >= pages) break;
@@ -173,7 +180,8 @@ function readLeaves(from: usize, to: usize, end: usize, mask: u64, want: u64): u
 export function quickBlock(v: Vcpu, d: Derived, from: usize, to: usize, count: u32, mask: u64, want: u64): u32 {
   const end = from + (<usize>count << 3);
   const tooLarge = LEAF_ADDRESS & ~(stage2Of(v).paLimit - 1); // must be zero, like a right that is missing
-  if (findSlots(v, d, from, to, end) && touch(to, count)) return readLeaves(from, to, end, mask | tooLarge, want);
+  const found = shared ? findSlots<Ordered>(v, d, from, to, end) : findSlots<Plain>(v, d, from, to, end);
+  if (found && touch(to, count)) return readLeaves(from, to, end, mask | tooLarge, want);
   for (; from < end; from += 8, to += 8) store<f64>(to, -1);
   return count;
 }

@@ -180,8 +180,8 @@ export class Derived {
   victims2: u32;
   /** TLB invalidations applied so far: a position in the log. */
   seen: u32;
-  /** 1 inside the bracket of enter and exit. */
-  running: u32;
+  /** Slot of the thread that made it, and runs it. */
+  thread: u32;
   /** Object slot of this vCPU, and its number. */
   slot: usize;
   number: u32;

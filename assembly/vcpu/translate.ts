@@ -1,4 +1,5 @@
 /** From virtual to physical: TLB, stage 1, stage 2, and a new TLB entry. */
+import { enterHardware, leaveHardware } from "../sync/section";
 import { head } from "../tlbi";
 import { signedWord } from "../number";
 import * as cached from "./cached";
@@ -48,7 +49,16 @@ export let pa: u64 = 0;
   return beyondTlb(v, va, mode);
 }
 
+/** The section comes before the look at the log's head: what is invalidated later waits for it, what came earlier is seen. */
 function beyondTlb(v: Vcpu, va: u64, mode: u32): f64 {
+  const entered = enterHardware();
+  const result = walkOrTlb(v, va, mode);
+  if (entered) leaveHardware();
+  return result;
+}
+
+// @ts-ignore: decorator
+@inline function walkOrTlb(v: Vcpu, va: u64, mode: u32): f64 {
   const d = derived(v);
   if (d.quick && mode <= ALL_RIGHTS && !v.events) {
     const direct = quick(v, d, va, mode);
@@ -198,7 +208,9 @@ export function translateMany(v: Vcpu, from: usize, to: usize, addresses: u32, m
   let failed: u32 = 0;
   while (addresses >= 4) {
     const block = min(addresses & ~3, BLOCK_ADDRESSES);
+    const entered = enterHardware();
     const left = quickBlock(v, d, from, to, block, mask, want);
+    if (entered) leaveHardware();
     if (left) failed += translateEach(v, from, to, block, mode, true);
     add(v, QUICK + 2, block - left);
     from += <usize>block << 3;

@@ -3,10 +3,11 @@ import { giveBack, UNLIMITED } from "../cache";
 import { isCounted } from "../descriptor";
 import { FREE_EXACT, TABLES } from "../events";
 import * as events from "../events";
-import { scratch, S_REAPER, toPhysical } from "../layout";
+import { scratch, shared, S_REAPER, thisThread, toPhysical } from "../layout";
 import { forgetTable } from "../maintenance";
-import { HYP, Pgt, putPage } from "../pgt";
+import { HYP, Pgt, putPage, setReaping } from "../pgt";
 import * as pool from "../pool";
+import { levelAbove, retire } from "../retire";
 import * as slots from "../slot";
 import { childOf, LEAF, TABLE_POST, walk, walkUnlinked, Walk } from "../walk";
 
@@ -40,12 +41,27 @@ class FreeVisitor extends Walk {
 }
 
 /** kvm_pgtable_stage2_free_unlinked: the table that an entry of `level` pointed at, and all below it. */
-export function freeUnlinked(pgt: Pgt, table: usize, level: i32): void {
-  takeBack(pgt, table, level, UNLIMITED);
+export function freeUnlinked(pgt: Pgt, table: usize, level: i32): void { freeTree(pgt, table, level, UNLIMITED); }
+
+/** A tree that nobody else has ever seen; its pages go back to where they came from. */
+export function takeBack(pgt: Pgt, table: usize, level: i32, sink: usize): void {
+  setReaping(true);
+  freeTree(pgt, table, level, sink);
+  setReaping(false);
 }
 
-/** The same, with the pages going back to the cache that they came from. */
-export function takeBack(pgt: Pgt, table: usize, level: i32, sink: usize): void {
+/** Frees sub-trees that waited, the first of them at `table`. `over`: a grace period has passed, nobody is in their pages. */
+export function reap(pgt: Pgt, table: usize, over: bool): void {
+  setReaping(over);
+  while (table) {
+    const next = pool.nextPage(table);
+    freeTree(pgt, table, levelAbove(table), UNLIMITED);
+    table = next;
+  }
+  setReaping(false);
+}
+
+function freeTree(pgt: Pgt, table: usize, level: i32, sink: usize): void {
   const visitor = changetype<FreeVisitor>(scratch + S_REAPER);
   visitor.sink = sink;
   walkUnlinked<FreeVisitor>(visitor, pgt, table, level + 1, 0, LEAF | TABLE_POST);
@@ -62,6 +78,7 @@ export function destroy(pgt: Pgt): i32 {
   pgt.root = 0;
   pgt.limit = 0;
   pgt.usualLimit = 0;
+  forgetTable(pgt);
   if (pgt.kind == HYP) {
     putPage(pgt, root);
     return 0;
@@ -70,9 +87,9 @@ export function destroy(pgt: Pgt): i32 {
   for (let i: u32 = 0; i < pgt.rootPages; i++) {
     extra += <i32>pool.references(root + (<usize>i << pgt.pageShift)) - 1;
   }
-  if (pgt.logs(TABLES)) events.append(FREE_EXACT, 0, 0, pgt.rootPages, toPhysical(root), 0, 0);
+  if (pgt.logs(TABLES)) events.append(FREE_EXACT, 0, thisThread(), pgt.rootPages, toPhysical(root), 0, 0);
   atomic.sub<u32>(changetype<usize>(pgt), pgt.rootPages, offsetof<Pgt>("tables"));
-  forgetTable(pgt);
-  pool.free(root, pgt.pageShift, pgt.rootPages);
+  if (shared) retire(pgt.retired, root, pgt.pageShift, pgt.rootPages);
+  else pool.free(root, pgt.pageShift, pgt.rootPages);
   return extra;
 }

@@ -9,10 +9,11 @@ import { EAGAIN, EINVAL, ENOMEM } from "../errno";
 import { UNLINK, TABLES } from "../events";
 import * as events from "../events";
 import { leafLevel, levelShift } from "../geometry";
-import { scratch, S_VISITOR, toPhysical } from "../layout";
+import { scratch, shared, S_VISITOR, toPhysical } from "../layout";
 import { cleanDataCache, dsbIshst, invalidateInstructionCache } from "../maintenance";
-import { IDMAP, KEEP_PERMISSIONS, KEEP_UNLINKED, NVHE, PAGES_ONLY, Pgt, putPage } from "../pgt";
+import { IDMAP, KEEP_PERMISSIONS, KEEP_UNLINKED, NVHE, discardPage, PAGES_ONLY, Pgt } from "../pgt";
 import * as pool from "../pool";
+import { detach } from "../retire";
 import { isCacheable, REFUSED, stage2Attributes } from "../prot";
 import { adjustReference, breakEntry, makeEntry } from "../replace";
 import { isSingle, mapSingle } from "../single";
@@ -47,7 +48,10 @@ export class MapVisitor extends Walk {
     const result = this.install(slot, old, level);
     if (result != 0) return result;
     const table = childOf(old);
-    if (!this.handsOver(table, level)) freeUnlinked(this.pgt, table, level);
+    if (this.handsOver(table, level)) return 0;
+    // Beside others nothing can be counted in there yet: one of them may be about to map into it.
+    if (this.shared && shared) detach(this.pgt.detached, table, level);
+    else freeUnlinked(this.pgt, table, level);
     return 0;
   }
 
@@ -67,7 +71,7 @@ export class MapVisitor extends Walk {
   post(slot: usize, old: u64, level: i32): i32 { return -EINVAL; }
 
   /** Visits to ask for: where only pages are mapped and nobody watches, no leaf can take a table's place. */
-  wanted(pgt: Pgt): u32 { return this.pagesOnly && !pgt.events ? LEAF : LEAF | TABLE_PRE; }
+  wanted(pgt: Pgt): u32 { return this.pagesOnly && pgt.quiet ? LEAF : LEAF | TABLE_PRE; }
 
   /** Output address of the current address. One beyond the limit is not advanced: it could wrap into range. */
   private target(): u64 {
@@ -154,7 +158,7 @@ export class MapVisitor extends Walk {
         continue;
       }
       if (filled) pool.setReferences(table, 1);
-      putPage(this.pgt, table);
+      discardPage(this.pgt, table);
       return -EAGAIN;
     }
     makeEntry(this, slot, tableEntry(toPhysical(table)), level);

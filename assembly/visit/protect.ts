@@ -5,8 +5,8 @@ import { LEVEL_UNKNOWN } from "../events";
 import { levelShift } from "../geometry";
 import { scratch, setResult, S_VISITOR } from "../layout";
 import { dsbIshst, invalidateInstructionCache, tlbiIpaLocal } from "../maintenance";
-import { NVHE, Pgt } from "../pgt";
-import { before, changeSingle, isSingle } from "../single";
+import { NVHE, Pgt, WATCHED } from "../pgt";
+import { before, changeSingle, foundLevel, isSingle } from "../single";
 import * as slots from "../slot";
 import { clearBits } from "../run";
 import { HANDLE_FAULT, LEAF, SHARED, walk, Walk } from "../walk";
@@ -74,7 +74,10 @@ export function relaxPermissions(pgt: Pgt, ia: u64, prot: u64): i32 {
   if (prot & SW) return -EINVAL;
   const set = (prot & PROT_R) << 4 | (prot & PROT_W) << 6; // to S2AP, as in stage2Attributes
   const clear = (prot & PROT_X) << 54; // to XN
-  if (isSingle(pgt, 1) && !pgt.has(NVHE) && changeSingle(pgt, ia, set, clear) == 0) return 0;
+  if (isSingle(pgt, 1) && !pgt.has(NVHE) && changeSingle(pgt, ia, set, clear) == 0) {
+    if (pgt.events & WATCHED) tlbiIpaLocal(pgt, ia, foundLevel);
+    return 0;
+  }
   const result = change(pgt, ia, 1, set, clear, SHARED | HANDLE_FAULT);
   if (result == 0 || result == -EAGAIN) {
     tlbiIpaLocal(pgt, ia, result == 0 ? visited().level : LEVEL_UNKNOWN);

@@ -4,13 +4,13 @@ import { EAGAIN, EINVAL, ENOMEM } from "../errno";
 import { levelShift } from "../geometry";
 import { scratch, S_BUILDER, S_VISITOR, toPhysical } from "../layout";
 import { dsbIshst } from "../maintenance";
-import { Pgt, putPage } from "../pgt";
+import { discardPage, Pgt } from "../pgt";
 import { REFUSED, stage2Attributes, stage2Prot } from "../prot";
 import { breakEntry, makeEntry } from "../replace";
 import * as slots from "../slot";
 import * as cache from "../cache";
 import { beginUnlinked, LEAF, SKIP_BBM_TLBI, SKIP_CMO, walk, Walk, walkUnlinked } from "../walk";
-import { freeUnlinked, takeBack } from "./free";
+import { takeBack } from "./free";
 import { MapVisitor } from "./map";
 
 /**
@@ -32,8 +32,8 @@ export function createUnlinked(pgt: Pgt, pa: u64, level: i32, prot: u64, source:
   builder.pagesOnly = pagesOnly;
   const result = level < LAST_LEVEL ? build(builder, pgt, table, level + 1) : -EINVAL;
   if (result == 0) return table;
-  if (level < LAST_LEVEL) freeUnlinked(pgt, table, level);
-  else putPage(pgt, table);
+  if (level < LAST_LEVEL) takeBack(pgt, table, level, cache.UNLIMITED);
+  else discardPage(pgt, table);
   return result;
 }
 

@@ -4,7 +4,7 @@ import { Pgt, putPage, TLBI_BY_RANGE } from "../pgt";
 import { LEVEL_UNKNOWN } from "../events";
 import { levelShift } from "../geometry";
 import { scratch, S_VISITOR } from "../layout";
-import { cleanDataCache, flushRange, tlbiIpa } from "../maintenance";
+import { cleanDataCache, flushRange, forgetRange, tlbiIpa } from "../maintenance";
 import * as pool from "../pool";
 import { isCacheable } from "../prot";
 import { clearEntry } from "../replace";
@@ -25,13 +25,16 @@ class UnmapVisitor extends Walk {
   /** Quiet: every counted entry goes, the page's references in one step. */
   run(slot: usize, stop: usize): i32 {
     const page = pool.pageOf(slot, this.pageShift);
+    const first = slot;
     let gone: u32 = 0;
     for (; slot < stop; slot += 8) {
       const old = slots.read(slot);
       if (old == 0) continue;
       if (isCounted(clearEntry(this, slot, old, LAST_LEVEL))) gone++;
     }
-    if (gone) pool.dropReferences(page, gone);
+    if (!gone) return 0;
+    this.forget(<u64>((stop - first) >> 3) << this.pageShift);
+    pool.dropReferences(page, gone);
     return 0;
   }
 
@@ -40,9 +43,16 @@ class UnmapVisitor extends Walk {
     const size = <u64>1 << levelShift(this.pageShift, level);
     if (this.addr & (size - 1) || this.end - this.addr < size) return 0;
     clearEntry(this, slot, old, level);
+    this.forget(size);
     putPage(this.pgt, slot);
     freeUnlinked(this.pgt, childOf(old), level);
     return HANDLED;
+  }
+
+  /** Quiet: one invalidation for a whole stretch, unless one for all of it comes at the end. Tables in it go from walk caches. */
+  // @ts-ignore: decorator
+  @inline private forget(size: u64): void {
+    if (!this.deferred) forgetRange(this.pgt, this.addr, size);
   }
 
   leaf(slot: usize, old: u64, level: i32): i32 {
@@ -77,7 +87,7 @@ export function unmap(pgt: Pgt, ia: u64, size: u64): i32 {
   if (isSingle(pgt, size) && unmapSingle(pgt, ia) == 0) return 0;
   const visitor = changetype<UnmapVisitor>(scratch + S_VISITOR);
   visitor.deferred = pgt.forcedWriteBack && pgt.has(TLBI_BY_RANGE);
-  const flags = LEAF | TABLE_POST | (pgt.events ? 0 : TABLE_PRE);
+  const flags = LEAF | TABLE_POST | (pgt.quiet ? TABLE_PRE : 0);
   const result = walk<UnmapVisitor>(visitor, pgt, ia, size, flags);
   if (visitor.deferred) flushRange(pgt, ia, size);
   return result;

@@ -1,0 +1,87 @@
+/**
+ * Pages that went out of a tree while others may still be inside: they keep their content, on a list, until a grace period
+ * has passed (sync/completion.ts). A list is one word, unit + 1 of its first page; links are in the pages' metadata, so
+ * nothing can run out. Who frees takes the whole list: a push cannot meet a page that left and came back (no ABA).
+ */
+import { header, H_RETIRED, H_RETIRING } from "./layout";
+import * as pool from "./pool";
+
+/** The list for pages whose page table has ended. */
+// @ts-ignore: decorator
+@inline export function orphans(): usize { return header + H_RETIRED; }
+
+/** Puts pages aside: `pages` of them, contiguous. */
+export function retire(list: usize, page: usize, pageShift: u32, pages: u32): void {
+  pool.setRetired(page, pageShift, pages);
+  atomic.add<u32>(header, pool.retiredUnits(page), H_RETIRING);
+  push(list, page);
+}
+
+/** Puts a page at the head of a list; how many went before does not matter. */
+function push(list: usize, page: usize): void {
+  let first = atomic.load<u32>(list);
+  while (true) {
+    pool.setLink(page, first);
+    const found = atomic.cmpxchg<u32>(list, first, pool.linkTo(page));
+    if (found == first) return;
+    first = found; // lost: another page came first, link to that
+  }
+}
+
+// Sub-trees: the table at the top, with the level of the entry that pointed at it beside the link. Their pages keep their
+// reference counts, as a walk that is still inside may get and put.
+
+/** Puts a sub-tree aside that an entry of `level` pointed at. */
+export function detach(list: usize, table: usize, level: i32): void {
+  let first = atomic.load<u32>(list);
+  while (true) {
+    pool.setLink(table, (first & LINK) | <u32>(level & 7) << LEVEL_SHIFT);
+    const found = atomic.cmpxchg<u32>(list, first, pool.linkTo(table));
+    if (found == first) return;
+    first = found; // lost: another one came first, link to that
+  }
+}
+
+/** Level of the entry that pointed at a sub-tree. */
+export function levelAbove(table: usize): i32 { return <i32>(pool.linkOf(table) << (29 - LEVEL_SHIFT)) >> 29; }
+
+// @ts-ignore: decorator
+@inline const LEVEL_SHIFT: u32 = 24;
+// @ts-ignore: decorator
+@inline const LINK: u32 = 0x00ff_ffff;
+
+// @ts-ignore: decorator
+@inline export function isEmpty(list: usize): bool { return atomic.load<u32>(list) == 0; }
+
+/** All that is on a list, which is empty then. 0: nothing. */
+export function takeAll(list: usize): usize {
+  return isEmpty(list) ? 0 : pool.pageAt(atomic.xchg<u32>(list, 0));
+}
+
+/** Frees the pages from `page` on. */
+export function freeAll(page: usize): void {
+  while (page) {
+    const next = pool.nextPage(page);
+    atomic.sub<u32>(header, pool.retiredUnits(page), H_RETIRING);
+    pool.freeRetired(page);
+    page = next;
+  }
+}
+
+/** Puts back what could not be freed yet. */
+export function putBack(list: usize, page: usize): void {
+  while (page) {
+    const next = pool.nextPage(page);
+    push(list, page);
+    page = next;
+  }
+}
+
+/** The same for sub-trees. */
+export function putBackTrees(list: usize, table: usize): void {
+  while (table) {
+    const next = pool.nextPage(table);
+    detach(list, table, levelAbove(table));
+    table = next;
+  }
+}
