@@ -6,7 +6,7 @@ import { copyFileSync, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import type { Plugin, UserConfig } from "vite";
 import { defineConfig } from "vitest/config";
-import { instrumentedCore } from "./src/instrument/plugin.ts";
+import { agentCore, instrumentedCore } from "./src/instrument/plugin.ts";
 
 const path = (relative: string): string => fileURLToPath(new URL(relative, import.meta.url));
 const CORE = { threads: path("build/release.wasm"), single: path("build/single.wasm") };
@@ -43,8 +43,13 @@ function exportCore(): Plugin {
   };
 }
 
+/** The core, and what is made from it when something imports it. */
+function cores(): Plugin[] {
+  return [inlineCore(), instrumentedCore(CORE.threads), agentCore(CORE.threads)];
+}
+
 const library: UserConfig = {
-  plugins: [inlineCore(), instrumentedCore(CORE.threads), exportCore()],
+  plugins: [...cores(), exportCore()],
   build: {
     target: "es2022",
     minify: false,
@@ -57,7 +62,7 @@ const library: UserConfig = {
 /** A Node program with everything but Node's own modules bundled. */
 function program(entry: string, outDir: string, fileName: string): UserConfig {
   return {
-    plugins: [inlineCore(), instrumentedCore(CORE.threads)],
+    plugins: cores(),
     ssr: { noExternal: true, external: ["assemblyscript", "binaryen"] },
     build: {
       target: "node20",
@@ -75,6 +80,7 @@ function program(entry: string, outDir: string, fileName: string): UserConfig {
 
 export default defineConfig(({ mode }) => {
   if (mode === "cli") return program("src/cli/main.ts", "dist", "cli.js");
+  if (mode === "litmus") return program("test/litmus/main.ts", "build", "litmus.js");
   return {
     ...library,
     test: {

@@ -4,6 +4,8 @@
  */
 import type { Core } from "./_abi.ts";
 import type { Mode } from "./_load.ts";
+import { DEFAULT_PATIENCE, SPINS, mayBlock } from "./_patience.ts";
+import { Turns } from "./_turns.ts";
 import { Stage2Error } from "./errors.ts";
 
 /** Something that ends when its engine ends. */
@@ -26,6 +28,9 @@ export class Context {
   /** Physical address of the first table page, and the pointer to it. */
   readonly poolPhysical: number;
   readonly poolPointer: number;
+  /** Requests of this thread for locks, that wait without blocking it. */
+  readonly turns = new Turns();
+  #patience = DEFAULT_PATIENCE;
   readonly #argsPointer: number;
   readonly #objects = new Set<Closable>();
   #buffer: ArrayBufferLike;
@@ -115,6 +120,17 @@ export class Context {
   inPool(physical: number): boolean {
     const offset = physical - this.poolPhysical;
     return offset >= 0 && offset < this.core.pool_capacity() * 4096;
+  }
+
+  /** Milliseconds that this thread waits for others. */
+  get patience(): number {
+    return this.#patience;
+  }
+
+  /** Tells the core how this thread waits. */
+  set patience(ms: number) {
+    this.#patience = ms;
+    this.core.thread_configure(mayBlock(this.mode) ? 1 : 0, SPINS, ms);
   }
 
   /** Remembers an object, to be closed with the engine. */

@@ -16,7 +16,7 @@ export interface Joined {
 
 /** Makes an engine. Nothing of an embedder's memory was touched if it throws for its options. */
 export async function createContext(options: EngineOptions): Promise<Joined> {
-  const { mode, shape, physical, banks } = checkedOptions(options);
+  const { mode, shape, physical, patience, banks } = checkedOptions(options);
   const module = options.module ?? (await compileCore(mode));
   const measure = measuringCore(mode, module);
   const asked = options.maxTablePages !== undefined;
@@ -29,7 +29,9 @@ export async function createContext(options: EngineOptions): Promise<Joined> {
   initialise(core, place, { ...shape, units: place.units }, physical);
   join(core, place.base);
   addBanks(core, banks);
-  return { context: new Context(core, place.memory, module, newId()), base: place.base };
+  const context = new Context(core, place.memory, module, newId());
+  context.patience = patience;
+  return { context, base: place.base };
 }
 
 function initialise(core: Core, place: Place, shape: Shape, physical: number): void {

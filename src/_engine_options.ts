@@ -1,6 +1,7 @@
 /** What an engine is made with, checked. */
 import { type Bank, type GuestRam, checkedBanks } from "./_guest_ram.ts";
 import type { Mode } from "./_load.ts";
+import { checkedPatience } from "./_patience.ts";
 import { type Region, type Shape, chooseMode } from "./_region.ts";
 import { Stage2Error } from "./errors.ts";
 import { type Address, address, choiceOption, integerOption, knownOptions } from "./range.ts";
@@ -15,6 +16,11 @@ export interface EngineOptions {
   tablePhysicalBase?: Address;
   /** Threads that may be attached at a time: 1 to 1,024. Default 16. */
   maxThreads?: number;
+  /**
+   * Milliseconds that this thread waits for another one (a lock, a vCPU inside its bracket, a walk) before it throws
+   * `ETIMEDOUT`, which names it: 10 to 600,000. Default 2,000. Each thread has its own: {@link Engine.attach}.
+   */
+  patience?: number;
   /** Page tables and caches that may exist at a time: 1 to 2^20. Default 1,024. */
   maxObjects?: number;
   /** Event records kept until they are drained: 1 to 2^22, rounded up to a power of two. Default 16,384. */
@@ -37,6 +43,7 @@ const OPTIONS = [
   "mode",
   "tablePhysicalBase",
   "maxThreads",
+  "patience",
   "maxObjects",
   "eventCapacity",
   "memory",
@@ -50,6 +57,7 @@ export interface CheckedOptions {
   mode: Mode;
   shape: Shape;
   physical: number;
+  patience: number;
   banks: readonly Bank[];
 }
 
@@ -79,13 +87,14 @@ export function checkedOptions(options: EngineOptions): CheckedOptions {
     );
   }
   const banks = checkedBanks(options.guestRam, memory !== undefined);
+  const patience = checkedPatience(options.patience);
   const shape = {
     units: integerOption("maxTablePages", options.maxTablePages ?? 65_536, 1, 2 ** 20),
     threads: integerOption("maxThreads", options.maxThreads ?? 16, 1, 1024),
     objects: integerOption("maxObjects", options.maxObjects ?? 1024, 1, 2 ** 20),
     events: integerOption("eventCapacity", options.eventCapacity ?? 16_384, 1, 2 ** 22),
   };
-  return { mode: chooseMode(wanted, memory), shape, physical, banks };
+  return { mode: chooseMode(wanted, memory), shape, physical, patience, banks };
 }
 
 /** Refuses what is no compiled module. @throws Stage2Error `BAD_OPTION` */

@@ -1,8 +1,10 @@
 /** Joining a live engine: the handle, the thread slot. */
 import type { Core } from "./_abi.ts";
 import { checkModule } from "./_engine_options.ts";
+import { checkedPatience } from "./_patience.ts";
 import { UNIT } from "./_region.ts";
 import { EBUSY, EINVAL, EPERM, Stage2Error } from "./errors.ts";
+import { knownOptions } from "./range.ts";
 
 /** What another thread needs to attach. It can be posted to a worker. */
 export interface EngineHandle {
@@ -11,6 +13,18 @@ export interface EngineHandle {
   readonly memory: WebAssembly.Memory;
   readonly base: number;
   readonly module?: WebAssembly.Module;
+}
+
+/** How a thread joins. */
+export interface AttachOptions {
+  /** Milliseconds that this thread waits for another: {@link EngineOptions.patience}. Default 2,000. */
+  patience?: number;
+}
+
+/** The patience of a thread that joins. @throws Stage2Error `BAD_OPTION` */
+export function checkedAttach(options: AttachOptions): number {
+  knownOptions("attach", options, ["patience"]);
+  return checkedPatience(options.patience);
 }
 
 /** Memory and place that a handle names. @throws Stage2Error `BAD_OPTION`, `NOT_STAGE2_MEMORY` */

@@ -39,6 +39,17 @@ export interface Stage2Options extends TableOptions {
    * table whose detaching could not be told is freed at once. Default off.
    */
   keepUnlinked?: boolean;
+  /**
+   * Operations take the table's mmu_lock by themselves, as KVM's callers do: `map` with SHARED, `relaxPerms` and `mkyoung` its
+   * read side, everything else that changes the table its write side; lookups and listings take none. A lock that the thread
+   * holds already, on a side that suffices, is not taken again. Off: {@link Stage2.mmuLock} is the caller's duty. Default off.
+   */
+  locking?: boolean;
+  /**
+   * `testClearYoung` takes no lock: it ages entries by compare-exchange beside everything else (as the MMU notifiers of
+   * newer kernels do). Needs `locking`. Default off.
+   */
+  locklessAging?: boolean;
   /** Answers for each map whether it must use pages. Default: never. */
   forcePages?: ForcePages;
 }
@@ -52,6 +63,8 @@ const ON = {
   keepPermissions: OPTION.KEEP_PERMISSIONS,
   nonAtomic: OPTION.NON_ATOMIC,
   keepUnlinked: OPTION.KEEP_UNLINKED,
+  locking: OPTION.LOCKING,
+  locklessAging: OPTION.LOCKLESS_AGING,
 } as const;
 const OFF = { ha: OPTION.NO_HA, dcache: OPTION.NO_DCACHE, icache: OPTION.NO_ICACHE } as const;
 
@@ -71,6 +84,9 @@ export function stage2Bits(options: Stage2Options): number {
   const { forcePages } = options;
   if (forcePages !== undefined && typeof forcePages !== "function") {
     throw new Stage2Error("BAD_OPTION", "forcePages must be a function", { forcePages });
+  }
+  if (options.locklessAging === true && options.locking !== true) {
+    throw new Stage2Error("BAD_OPTION", "locklessAging needs locking", { locklessAging: true });
   }
   let bits = tableBits(options);
   for (const [name, bit] of Object.entries(ON)) bits |= optionBit(options, name, bit);

@@ -1,10 +1,11 @@
 /** What every page-table object is and can do, whatever its regime: its shape, listing, dump, accounting, end. */
 import { KIND_STAGE2 } from "./_abi.ts";
 import { type Context, disposed } from "./_context.ts";
+import { refusal, refuseLocked } from "./_outcome.ts";
 import { type EventGroup, eventMask, granuleOf } from "./_options.ts";
 import { type Encoding, Decoder, type Entry, type Table, isAccessed, isValid } from "./decode.ts";
 import { type DumpDocument, type EntryRange, dumpText, ranges } from "./dump.ts";
-import { check, errnoError } from "./errors.ts";
+import { type Stage2Error, check, errnoError } from "./errors.ts";
 import { type Batch, type EntryFilter, batches, entries, wantBits } from "./iterate.ts";
 
 /** Facts of a page table that never change. */
@@ -73,7 +74,7 @@ export class TableCore {
   readonly aside = new Set<Aside>();
   /** While this object owns the table: nobody else destroys it. */
   #pointer = 0;
-  /** While this object is attached: the owner may destroy the table at any time, and another take its place. */
+  /** What this object is attached to: the owner may destroy the table at any time, and another take its place. */
   #attached = { pointer: 0, generation: 0 };
 
   /** `owned`: this object destroys the table when it is disposed. */
@@ -82,14 +83,14 @@ export class TableCore {
     this.shape = shape;
     this.decoder = new Decoder(context, shape);
     if (owned) this.#pointer = pointer;
-    else this.#attached = { pointer, generation: context.core.pgt_generation(pointer) };
+    this.#attached = { pointer, generation: context.core.pgt_generation(pointer) };
     context.add(this);
   }
 
   /** The core's pointer. @throws Stage2Error `DISPOSED` */
   get pointer(): number {
     if (this.#pointer !== 0) return this.#pointer;
-    if (this.#attachedLives()) return this.#attached.pointer;
+    if (this.#isLive()) return this.#attached.pointer;
     throw disposed("page table");
   }
 
@@ -98,19 +99,31 @@ export class TableCore {
     this.#attached = { pointer: 0, generation: 0 };
   }
 
+  /** Gives the table back if this object owns it, and lets go. What keeps it from being destroyed is thrown first. */
   dispose(): void {
-    const { core } = this.context;
-    const owned = this.#pointer;
-    if (owned !== 0 || this.#attachedLives()) for (const table of this.aside) table.free();
-    if (owned !== 0) {
-      core.pgt_destroy(owned);
-      core.pgt_release(owned);
-    }
+    const late = this.#isLive() ? this.#give() : undefined;
     this.close();
     this.context.remove(this);
+    if (late !== undefined) throw late;
   }
 
-  #attachedLives(): boolean {
+  /** The error if the table is destroyed, but another thread did not answer. */
+  #give(): Stage2Error | undefined {
+    const { context } = this;
+    const { core } = context;
+    refuseLocked(context, "dispose", this.#attached.pointer);
+    for (const table of this.aside) table.free();
+    const owned = this.#pointer;
+    if (owned === 0) return undefined;
+    const status = core.pgt_destroy(owned);
+    const error = status < 0 ? refusal(context, status, "dispose") : undefined;
+    if (error !== undefined && core.pgt_root(owned) !== 0) throw error;
+    core.pgt_release(owned);
+    return error;
+  }
+
+  /** Whether the table is still the one that this object was made for: one that took it over may have destroyed it. */
+  #isLive(): boolean {
     const { pointer, generation } = this.#attached;
     return generation !== 0 && this.context.core.pgt_generation(pointer) === generation;
   }

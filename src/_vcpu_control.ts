@@ -1,5 +1,6 @@
 /** Registers, state and counts of a vCPU, and the instructions that are no accesses. */
 import { AT_OP, STATE } from "./_abi.ts";
+import { outcome } from "./_outcome.ts";
 import { VcpuAccesses } from "./_vcpu_accesses.ts";
 import { type Par, decodePar } from "./_vcpu_look.ts";
 import {
@@ -76,16 +77,18 @@ export class VcpuControl extends VcpuAccesses {
   }
 
   /**
-   * Executes a TLB invalidation instruction for this vCPU's VMID, and the DSB behind it as far as this thread goes: other
-   * vCPUs have applied it when they next translate or {@link Vcpu.poll}.
+   * Executes a TLB invalidation instruction for this vCPU's VMID, and the DSB behind it: after a broadcast no vCPU of another
+   * thread uses what was invalidated. It may be inside its own bracket; addresses from before are not good any more then.
    * @throws Stage2Error `BAD_OPTION`: no such instruction, an operand that it needs or does not take. `BAD_ADDRESS`.
+   *   Of a broadcast: `ETIMEDOUT`, a vCPU inside its bracket did not poll; `EDEADLK`, it is another one of this thread.
    */
   tlbi(operation: TlbiOperation, request: VcpuTlbiRequest = {}): void {
     const { cpu } = this;
     const { pointer } = cpu;
     const { op, level } = prepareTlbi(cpu.context, operation, request, "local");
     const local = flagOption("local", request.local ?? false);
-    cpu.core.vcpu_tlbi(pointer, op, level, local ? 0 : 1);
+    const status = cpu.core.vcpu_tlbi(pointer, op, level, local ? 0 : 1);
+    outcome(cpu.context, status, "tlbi", { operation, ...request });
   }
 
   /** What was counted: a copy. */

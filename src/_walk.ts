@@ -1,6 +1,7 @@
 /** The generic walk with a visitor of the caller's: `kvm_pgtable_walk`. */
+import { outcome } from "./_outcome.ts";
 import type { TableCore } from "./_table.ts";
-import { EAGAIN, Stage2Error, check, errnoError, errnoName } from "./errors.ts";
+import { EAGAIN, Stage2Error, errnoError, errnoName } from "./errors.ts";
 import { Batch } from "./iterate.ts";
 import { WalkFlag, walkFlags } from "./prot.ts";
 import { type Range, span } from "./range.ts";
@@ -59,7 +60,7 @@ function record(table: TableCore, ipa: number, size: number, flags: number): Str
   const { core } = table.context;
   // Whether such a walk may be is the core's to say: once, for the whole of it, before any visit.
   const whole = core.s2_walk(table.pointer, ipa, size, flags & ~VISITS, 0, 0, 0);
-  check(whole, "walk", { ipa, size, flags });
+  outcome(table.context, whole, "walk", { ipa, size, flags });
   const page = 2 ** table.shape.pageShift;
   const start = ipa - (ipa % page);
   const end = start + Math.ceil(size / page) * page; // as the core rounds
@@ -98,7 +99,8 @@ class Stretch {
     const { from, stop } = part;
     // Leaves are wanted even if the visitor does not: they tell how far to jump.
     const asked = flags | WalkFlag.LEAF;
-    check(context.core.s2_walk(pointer, from, stop - from, asked, 0, 0, 0), "walk", part);
+    const status = context.core.s2_walk(pointer, from, stop - from, asked, 0, 0, 0);
+    outcome(context, status, "walk", part);
     this.#table = table;
     this.#part = part;
     this.#batch = new Batch(context, context.resultNumber(0));

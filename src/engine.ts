@@ -6,52 +6,44 @@
  *     const s2 = engine.stage2({ ipaBits: 40 });
  */
 import type { Core } from "./_abi.ts";
-import { Context, disposed, isShared } from "./_context.ts";
+import { Context, isShared } from "./_context.ts";
 import { createContext, newId } from "./_create.ts";
-import { type EngineHandle, checkedHandle, join } from "./_join.ts";
-import { type Mode, compileCore, loadCoreAsync } from "./_load.ts";
+import { EngineBase } from "./_engine_base.ts";
 import type { EngineOptions } from "./_engine_options.ts";
+import {
+  type AttachOptions,
+  type EngineHandle,
+  checkedAttach,
+  checkedHandle,
+  join,
+} from "./_join.ts";
+import { compileCore, loadCoreAsync } from "./_load.ts";
+import { outcome } from "./_outcome.ts";
 import { type EngineTlbiRequest, type TlbiOperation, prepareEngineTlbi } from "./_vcpu_tlbi.ts";
 import { Batch } from "./batch.ts";
 import { type CacheOptions, TableCache } from "./cache.ts";
 import { EventLog } from "./events.ts";
 import { type HypOptions, HypStage1 } from "./hyp.ts";
 import { MemoryMap } from "./memory_map.ts";
-import { integerOption } from "./range.ts";
-import { Stage2, type Stage2Handle, type Stage2Options } from "./stage2.ts";
+import { type AttachedOptions, Stage2, type Stage2Handle, type Stage2Options } from "./stage2.ts";
 import { Vcpu, type VcpuOptions } from "./vcpu.ts";
 
+export type { MemoryUsage } from "./_engine_base.ts";
 export type { EngineOptions } from "./_engine_options.ts";
-export type { EngineHandle } from "./_join.ts";
+export type { AttachOptions, EngineHandle } from "./_join.ts";
 export type { Mode } from "./_load.ts";
 export type { GuestRam } from "./_guest_ram.ts";
 export type { Region } from "./_region.ts";
 
-/** Memory in use, in table pages of 4 KiB unless it says bytes. */
-export interface MemoryUsage {
-  /** Table pages in use now, of all objects and caches. */
-  readonly used: number;
-  /** The most that were in use at a time. */
-  readonly peak: number;
-  /** How many can be in use at most: {@link EngineOptions.maxTablePages}. */
-  readonly capacity: number;
-  /** How many may be in use: {@link Engine.tableBudget}. */
-  readonly budget: number;
-  /** Bytes of the whole WebAssembly memory today. */
-  readonly bytes: number;
-}
-
 /** A live engine, as one thread sees it. */
-export class Engine implements Disposable {
+export class Engine extends EngineBase {
   /** Which memory physical addresses name. */
   readonly memoryMap = new MemoryMap(() => this.context);
-  readonly #context: Context;
   readonly #base: number;
   readonly #events: EventLog;
-  #open = true;
 
   private constructor(context: Context, base: number) {
-    this.#context = context;
+    super(context);
     this.#base = base;
     this.#events = new EventLog(context);
   }
@@ -73,12 +65,15 @@ export class Engine implements Disposable {
    * @throws Stage2Error `NOT_STAGE2_MEMORY` if there is no engine, `BAD_VERSION` if another version of this library made
    *   it, `TOO_MANY_THREADS` if every thread slot is taken.
    */
-  static async attach(handle: EngineHandle): Promise<Engine> {
+  static async attach(handle: EngineHandle, options: AttachOptions = {}): Promise<Engine> {
+    const patience = checkedAttach(options);
     const { memory, base } = checkedHandle(handle);
     const module = handle.module ?? (await compileCore(isShared(memory) ? "threads" : "single"));
     const core = await loadCoreAsync(module, memory);
     join(core, base);
-    return new Engine(new Context(core, memory, module, handle.id), base);
+    const context = new Context(core, memory, module, handle.id);
+    context.patience = patience;
+    return new Engine(context, base);
   }
 
   /** An engine over an instance that is already attached to the region at `base`. @internal */
@@ -91,20 +86,14 @@ export class Engine implements Disposable {
     return new Engine(new Context(core, memory, module, newId()), base);
   }
 
-  /** For {@link attach} in another thread; structured-cloneable in `threads` mode. */
+  /**
+   * For {@link attach} in another thread; structured-cloneable in `threads` mode. Reading it makes the engine a shared one, for
+   * ever: from now on operations wait for what other threads are in the middle of, where they must.
+   */
   get handle(): EngineHandle {
-    const { id, memory, module } = this.context;
+    const { core, id, memory, module } = this.context;
+    core.engine_share();
     return { kind: "stage2-engine", id, memory, module, base: this.#base };
-  }
-
-  /** Which build runs. */
-  get mode(): Mode {
-    return this.context.mode;
-  }
-
-  /** The memory that holds everything. */
-  get memory(): WebAssembly.Memory {
-    return this.context.memory;
   }
 
   /** Makes a page table for a guest's stage 2, empty. @throws Stage2Error `BAD_OPTION`, `EINVAL`, `ENOMEM`, `EMFILE`. */
@@ -113,11 +102,12 @@ export class Engine implements Disposable {
   }
 
   /**
-   * The page table that another thread made, by its {@link Stage2.handle}. Only the thread that made it destroys it.
-   * @throws Stage2Error `FOREIGN` if it belongs to another engine, `DISPOSED` if it was disposed.
+   * The page table that another thread made, by its {@link Stage2.handle}. The object that made it destroys it, or the one that
+   * is attached to `own` it: for when the thread that made it has ended.
+   * @throws Stage2Error `FOREIGN` if it belongs to another engine, `DISPOSED` if it was disposed; `BAD_OPTION`.
    */
-  attachStage2(handle: Stage2Handle): Stage2 {
-    return Stage2.attach(this.context, handle);
+  attachStage2(handle: Stage2Handle, options: AttachedOptions = {}): Stage2 {
+    return Stage2.attach(this.context, handle, options);
   }
 
   /** Makes a page table for a hypervisor's own stage 1, empty. @throws Stage2Error as {@link stage2}. */
@@ -141,14 +131,15 @@ export class Engine implements Disposable {
   }
 
   /**
-   * Invalidates TLB entries of all vCPUs, as software outside every guest does, with the DSB behind it as far as this thread
-   * goes: vCPUs of other threads have applied it when they next translate or poll.
-   * @throws Stage2Error `BAD_OPTION`: no such instruction, an operand that it needs or does not take. `BAD_ADDRESS`.
+   * Invalidates TLB entries of all vCPUs, as software outside every guest does, with the DSB behind it: when it returns no vCPU
+   * of another thread uses what was invalidated.
+   * @throws Stage2Error `BAD_OPTION`: no such instruction, an operand that it needs or does not take. `BAD_ADDRESS`. `EDEADLK`
+   *   inside a bracket of this thread: {@link Vcpu.tlbi} is for guests. `ETIMEDOUT` as every operation that invalidates.
    */
   tlbi(operation: TlbiOperation, request: EngineTlbiRequest = {}): void {
     const { context } = this;
     const { op, level, vmid } = prepareEngineTlbi(context, operation, request);
-    context.core.engine_tlbi(op, vmid, level);
+    outcome(context, context.core.engine_tlbi(op, vmid, level), "tlbi", { operation, ...request });
   }
 
   /** Makes an empty stock of table pages for operations that may allocate. @throws Stage2Error `BAD_OPTION`, `EMFILE`. */
@@ -158,93 +149,7 @@ export class Engine implements Disposable {
 
   /** What page tables logged: TLB invalidations, cache maintenance, writes, ... */
   get events(): EventLog {
-    this.#live();
+    void this.context; // refuses a disposed engine
     return this.#events;
-  }
-
-  /** Memory in use, over all threads. */
-  memoryUsage(): MemoryUsage {
-    const { core, memory } = this.context;
-    return {
-      used: core.pool_used(),
-      peak: core.pool_peak(),
-      capacity: core.pool_capacity(),
-      budget: core.pool_budget(),
-      bytes: memory.buffer.byteLength,
-    };
-  }
-
-  /** Table pages (4 KiB) that may be in use; allocations beyond fail with ENOMEM. 0 to the capacity. */
-  get tableBudget(): number {
-    return this.core.pool_budget();
-  }
-
-  set tableBudget(pages: number) {
-    const { core } = this.context;
-    core.pool_set_budget(integerOption("tableBudget", pages, 0, core.pool_capacity()));
-  }
-
-  /**
-   * Makes about one store-exclusive in `oneIn` (2 or more) of this thread fail for no reason, as hardware may; 0 stops
-   * that. Operations with exclusives retry until they have stored: were it every one, they would never end. The same
-   * `seed` fails the same ones.
-   */
-  setSpuriousFailures(oneIn: number, seed = 1): void {
-    const { core } = this.context;
-    core.monitor_set_spurious(
-      oneIn === 0 ? 0 : integerOption("oneIn", oneIn, 2, 2 ** 31 - 1),
-      integerOption("seed", seed, 0, 2 ** 31 - 1),
-    );
-  }
-
-  /** Store-exclusives of this thread that failed since the last call. */
-  exclusiveFailures(): number {
-    return this.core.monitor_failures();
-  }
-
-  /**
-   * Leaves the engine: this thread's slot is free for another, and every object made or attached here refuses use.
-   * What is in the memory stays for the other threads. A thread that ends without it keeps its slot taken. A second call
-   * does nothing.
-   */
-  dispose(): void {
-    if (!this.#open) return;
-    this.#open = false;
-    this.#context.closeAll();
-    this.#context.core.engine_detach();
-  }
-
-  [Symbol.dispose](): void {
-    this.dispose();
-  }
-
-  /** @internal */
-  get context(): Context {
-    this.#live();
-    return this.#context;
-  }
-
-  /** The instance of the core. @internal */
-  get core(): Core {
-    return this.context.core;
-  }
-
-  /** Views over the whole memory as it is now; take them anew after anything that may have grown it. @internal */
-  get u8(): Uint8Array {
-    return this.context.u8;
-  }
-
-  /** @internal */
-  get u32(): Uint32Array {
-    return this.context.u32;
-  }
-
-  /** @internal */
-  get u64(): BigUint64Array {
-    return this.context.u64;
-  }
-
-  #live(): void {
-    if (!this.#open) throw disposed("engine");
   }
 }

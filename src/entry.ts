@@ -3,8 +3,9 @@
  * and dirty logging used. Each is one atomic step on the entry.
  */
 import type { Context } from "./_context.ts";
+import { outcome } from "./_outcome.ts";
 import { pureContext } from "./_pure.ts";
-import { Stage2Error, check } from "./errors.ts";
+import { Stage2Error } from "./errors.ts";
 import { type Address, address, flagOption, knownOptions } from "./range.ts";
 import { Stage2 } from "./stage2.ts";
 
@@ -27,9 +28,10 @@ export function testAndClearYoung(
   ipa: Address,
   options: EntryOptions = {},
 ): boolean {
-  const { core } = contextOf(table);
+  const context = contextOf(table);
+  const { core } = context;
   const status = core.entry_test_and_clear_young(table.pointer, address(ipa, "ipa"), loop(options));
-  return check(status, "testAndClearYoung", { ipa }) === 1;
+  return outcome(context, status, "testAndClearYoung", { ipa }) === 1;
 }
 
 /**
@@ -38,9 +40,10 @@ export function testAndClearYoung(
  * @throws Stage2Error `ENOENT` if no valid leaf maps `ipa`; `ERANGE`.
  */
 export function setReadonly(table: Stage2, ipa: Address, options: EntryOptions = {}): void {
-  const { core } = contextOf(table);
+  const context = contextOf(table);
+  const { core } = context;
   const status = core.entry_set_readonly(table.pointer, address(ipa, "ipa"), loop(options));
-  check(status, "setReadonly", { ipa });
+  outcome(context, status, "setReadonly", { ipa });
 }
 
 /**
@@ -48,9 +51,10 @@ export function setReadonly(table: Stage2, ipa: Address, options: EntryOptions =
  * @throws Stage2Error `ENOENT` if no valid leaf maps `ipa`; `ERANGE`.
  */
 export function isReadonly(table: Stage2, ipa: Address): boolean {
-  const { core } = contextOf(table);
+  const context = contextOf(table);
+  const { core } = context;
   const status = core.entry_readonly(table.pointer, address(ipa, "ipa"));
-  return check(status, "isReadonly", { ipa }) === 1;
+  return outcome(context, status, "isReadonly", { ipa }) === 1;
 }
 
 /** The descriptor `pte`, readable and writable; no table is touched (`kvm_s2pte_mkwrite`, `kvm_s2pmd_mkwrite`). */

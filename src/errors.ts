@@ -21,7 +21,9 @@ const ERRNO_NAMES = {
   22: "EINVAL",
   24: "EMFILE",
   34: "ERANGE",
+  35: "EDEADLK",
   38: "ENOSYS",
+  110: "ETIMEDOUT",
 } as const;
 
 /** Name of an errno. */
@@ -110,6 +112,8 @@ export const EFAULT = 14;
 export const EBUSY = 16;
 export const EINVAL = 22;
 export const EMFILE = 24;
+export const EDEADLK = 35;
+export const ETIMEDOUT = 110;
 
 function describe(details: object): string {
   const parts = Object.entries(details)

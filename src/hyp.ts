@@ -23,7 +23,7 @@ import {
 import { type TableCache, cachePointer } from "./cache.ts";
 import type { Entry, Leaf } from "./decode.ts";
 import type { DumpDocument, EntryRange } from "./dump.ts";
-import { check } from "./errors.ts";
+import { outcome } from "./_outcome.ts";
 import { type EntryFilter, only } from "./iterate.ts";
 import {
   type Address,
@@ -110,7 +110,7 @@ export class HypStage1 implements Disposable {
     const prot = protection(request.prot);
     const { context, pointer } = this.#table;
     const cache = cachePointer(context, this.#table.shape.pageShift, request.cache);
-    check(context.core.hyp_map(pointer, va, size, pa, prot, cache), "map", request);
+    outcome(context, context.core.hyp_map(pointer, va, size, pa, prot, cache), "map", request);
   }
 
   /**
@@ -119,7 +119,7 @@ export class HypStage1 implements Disposable {
   unmap(range: VirtualRange): number {
     const [va, size] = span(range);
     const { context, pointer } = this.#table;
-    return check(context.core.hyp_unmap(pointer, va, size), "unmap", range);
+    return outcome(context, context.core.hyp_unmap(pointer, va, size), "unmap", range);
   }
 
   /** Entries of the range (default: all); lazy as {@link Stage2.entries}. */

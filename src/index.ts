@@ -23,6 +23,7 @@ export {
 } from "./descriptor.ts";
 export type { DumpDocument, EntryRange } from "./dump.ts";
 export {
+  type AttachOptions,
   Engine,
   type EngineHandle,
   type EngineOptions,
@@ -57,6 +58,7 @@ export {
 } from "./hyp.ts";
 export type { EntryFilter } from "./iterate.ts";
 export type { MemoryMap, MemorySegment, SegmentRequest } from "./memory_map.ts";
+export { type LockOptions, type LockSide, MmuLock } from "./mmu_lock.ts";
 export { Prot, WalkFlag } from "./prot.ts";
 export type { Address, Range } from "./range.ts";
 export type { RawStage2 } from "./raw.ts";
@@ -69,7 +71,7 @@ export type {
   SplitRequest,
   UnlinkedRequest,
 } from "./requests.ts";
-export { Stage2, type Stage2Handle, type Stage2Options } from "./stage2.ts";
+export { type AttachedOptions, Stage2, type Stage2Handle, type Stage2Options } from "./stage2.ts";
 export {
   type AbortSyndrome,
   type AccessSyndrome,
@@ -104,6 +106,8 @@ export type {
 } from "./vcpu.ts";
 export type { TlbEntryKind, VcpuEvent } from "./_vcpu_event.ts";
 export type { EventGroup, Granule, TableOptions, WalkContext } from "./_options.ts";
+export type { WaitedFor } from "./_outcome.ts";
+export type { ReclaimedThread, ThreadInfo, ThreadLock, ThreadState } from "./threads.ts";
 export type { Counters, Shape, TableUsage } from "./_table.ts";
 export type { UnlinkedTable } from "./_unlinked.ts";
 export type { Stage2View } from "./_view.ts";

@@ -5,9 +5,11 @@ import type { Event } from "./_event_record.ts";
 import { eventMask, idRegisters, pageShift } from "./_options.ts";
 import { type Stage2Options, stage2Bits } from "./_stage2_options.ts";
 import { type Shape, TableCore, checkPointer, reportedShape } from "./_table.ts";
+import { outcome, outcomeOrAgain, outcomePointer } from "./_outcome.ts";
 import { UnlinkedTable } from "./_unlinked.ts";
 import { type Stage2Handle, Stage2View, checkedTableHandle } from "./_view.ts";
-import { Stage2Error, check, checkAgain } from "./errors.ts";
+import { Stage2Error } from "./errors.ts";
+import { MmuLock } from "./mmu_lock.ts";
 import { walkFlags } from "./prot.ts";
 import {
   type Address,
@@ -33,9 +35,20 @@ import type {
 export { type Stage2Handle } from "./_view.ts";
 export type { Stage2Options } from "./_stage2_options.ts";
 
+/** How a thread attaches to a page table. */
+export interface AttachedOptions {
+  /** This object destroys the table when it is disposed: the thread that made it has ended. Default false. */
+  own?: boolean;
+}
+
 /**
- * A guest's stage-2 page table. Threads that attach to it use it together: walks with {@link WalkFlag.SHARED} may run
- * beside each other, everything else needs the table to itself.
+ * A guest's stage-2 page table. Threads that attach to it use it together, under its {@link mmuLock}: `map` with
+ * {@link WalkFlag.SHARED}, {@link relaxPerms} and {@link mkyoung} under the read side, everything else that changes it under
+ * the write side. Hardware walks, lookups and listings need no lock.
+ *
+ * What invalidates TLB entries returns when no vCPU of another thread uses them any more. One that is inside its bracket and
+ * does not poll is waited for, then named: `ETIMEDOUT`, the operation is complete then. Nothing that changes a table or
+ * invalidates is done inside a bracket of the own thread (`EDEADLK`): it would wait for itself.
  *
  * All operations throw `DISPOSED` after {@link dispose}, `BAD_ADDRESS`, `BAD_SIZE` or `BAD_PROT` for values that are
  * none, and `ERANGE` for a range that leaves the input space; the table is unchanged then. {@link tlbFlushRange}, flushes
@@ -44,6 +57,8 @@ export type { Stage2Options } from "./_stage2_options.ts";
 export class Stage2 extends Stage2View {
   /** The same operations with plain numbers and plain errnos. */
   readonly raw: RawStage2;
+  /** The lock that threads use the table under, see there and {@link Stage2Options.locking}. */
+  readonly mmuLock: MmuLock;
   /** Asked once per {@link map} that does not say `forcePages` itself. */
   forcePages: ForcePages | undefined;
   readonly #table: TableCore;
@@ -51,6 +66,7 @@ export class Stage2 extends Stage2View {
   private constructor(table: TableCore, forcePages?: ForcePages) {
     super(table);
     this.#table = table;
+    this.mmuLock = new MmuLock(table);
     this.raw = new RawStage2(table);
     this.forcePages = forcePages;
   }
@@ -74,9 +90,11 @@ export class Stage2 extends Stage2View {
   }
 
   /** @internal */
-  static attach(context: Context, handle: Stage2Handle): Stage2 {
+  static attach(context: Context, handle: Stage2Handle, options: AttachedOptions): Stage2 {
+    knownOptions("attachStage2", options, ["own"]);
+    const own = flagOption("own", options.own ?? false);
     const { pointer, shape } = checkedTableHandle(context, handle);
-    return new Stage2(new TableCore(context, pointer, shape, false));
+    return new Stage2(new TableCore(context, pointer, shape, own));
   }
 
   /** An object over a page table that the core already has, for instance an imported one. @internal */
@@ -105,7 +123,7 @@ export class Stage2 extends Stage2View {
     const prot = protection(request.prot);
     const flags = this.#mapFlags(request, ipa, size);
     const cache = this.raw.cache(request.cache);
-    return checkAgain(this.raw.map(ipa, size, pa, prot, flags, cache), "map", request);
+    return this.#tried(this.raw.map(ipa, size, pa, prot, flags, cache), "map", request);
   }
 
   /**
@@ -116,7 +134,11 @@ export class Stage2 extends Stage2View {
   setOwner(request: OwnerRequest): void {
     const { ipa, size } = span(request);
     const owner = integerOption("owner", request.owner, 0, 255);
-    check(this.raw.setOwner(ipa, size, owner, this.raw.cache(request.cache)), "setOwner", request);
+    this.#done(
+      this.raw.setOwner(ipa, size, owner, this.raw.cache(request.cache)),
+      "setOwner",
+      request,
+    );
   }
 
   /**
@@ -125,7 +147,7 @@ export class Stage2 extends Stage2View {
    */
   unmap(range: Range): void {
     const { ipa, size } = span(range);
-    check(this.raw.unmap(ipa, size), "unmap", range);
+    this.#done(this.raw.unmap(ipa, size), "unmap", range);
   }
 
   /**
@@ -134,13 +156,13 @@ export class Stage2 extends Stage2View {
    */
   wrprotect(range: Range): void {
     const { ipa, size } = span(range);
-    check(this.raw.wrprotect(ipa, size), "wrprotect", range);
+    this.#done(this.raw.wrprotect(ipa, size), "wrprotect", range);
   }
 
   /** Cleans the data cache for every normal leaf of the range (`kvm_pgtable_stage2_flush`); nothing to do with FWB. */
   flush(range: Range): void {
     const { ipa, size } = span(range);
-    check(this.raw.flush(ipa, size), "flush", range);
+    this.#done(this.raw.flush(ipa, size), "flush", range);
   }
 
   /**
@@ -152,7 +174,7 @@ export class Stage2 extends Stage2View {
     const { ipa, size } = span(range);
     knownOptions("testClearYoung", options, ["clear"]);
     const clear = flagOption("clear", options.clear ?? true) ? 1 : 0;
-    return check(this.raw.testClearYoung(ipa, size, clear), "testClearYoung", range) === 1;
+    return this.#done(this.raw.testClearYoung(ipa, size, clear), "testClearYoung", range) === 1;
   }
 
   /**
@@ -163,7 +185,7 @@ export class Stage2 extends Stage2View {
   relaxPerms(request: RelaxRequest): "ok" | "again" {
     const ipa = address(fields(request).ipa, "ipa");
     const prot = protection(request.prot);
-    return checkAgain(this.raw.relaxPerms(ipa, prot), "relaxPerms", request);
+    return this.#tried(this.raw.relaxPerms(ipa, prot), "relaxPerms", request);
   }
 
   /**
@@ -172,7 +194,7 @@ export class Stage2 extends Stage2View {
    */
   mkyoung(ipa: Address): boolean {
     const status = this.raw.mkyoung(address(ipa, "ipa"));
-    return status >= 0 ? status === 1 : checkAgain(status, "mkyoung", { ipa }) === "ok";
+    return status >= 0 ? status === 1 : this.#tried(status, "mkyoung", { ipa }) === "ok";
   }
 
   /**
@@ -182,13 +204,13 @@ export class Stage2 extends Stage2View {
    */
   split(request: SplitRequest): "ok" | "again" {
     const { ipa, size } = span(request);
-    return checkAgain(this.raw.split(ipa, size, this.raw.cache(request.cache)), "split", request);
+    return this.#tried(this.raw.split(ipa, size, this.raw.cache(request.cache)), "split", request);
   }
 
   /** Invalidates the TLB for the range (`kvm_tlb_flush_vmid_range`): by range if the CPU can, else the whole VMID. */
   tlbFlushRange(range: Range): void {
     const { ipa, size } = span(range);
-    check(this.raw.tlbFlushRange(ipa, size), "tlbFlushRange", range);
+    this.#done(this.raw.tlbFlushRange(ipa, size), "tlbFlushRange", range);
   }
 
   /**
@@ -203,7 +225,8 @@ export class Stage2 extends Stage2View {
     const { context, pointer: pgt } = this.#table;
     const forced = flagOption("forcePages", request.forcePages ?? false) ? 1 : 0;
     const status = context.core.s2_create_unlinked(pgt, pa, level, prot, cache, forced);
-    return new UnlinkedTable(this.#table, checkPointer(status, "createUnlinked", request), level);
+    const found = outcomePointer(context, status, "createUnlinked", request);
+    return new UnlinkedTable(this.#table, found, level);
   }
 
   /**
@@ -222,6 +245,14 @@ export class Stage2 extends Stage2View {
       throw new Stage2Error("FOREIGN", "the unlinked table belongs to another page table");
     }
     table.free();
+  }
+
+  #done(status: number, operation: string, details: object): number {
+    return outcome(this.#table.context, status, operation, details);
+  }
+
+  #tried(status: number, operation: string, details: object): "ok" | "again" {
+    return outcomeOrAgain(this.#table.context, status, operation, details);
   }
 
   #mapFlags(request: MapRequest, ipa: number, size: number): number {

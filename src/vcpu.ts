@@ -16,7 +16,7 @@ import { type VcpuOptions, checkedSettings } from "./_vcpu_options.ts";
 import { type Trace, traced } from "./_vcpu_trace.ts";
 import { type VirtualAddress, checkedAccess, isAccess } from "./access.ts";
 import { Batch } from "./batch.ts";
-import { Stage2Error } from "./errors.ts";
+import { EBUSY, Stage2Error } from "./errors.ts";
 import type { Fault } from "./fault.ts";
 import { integerOption } from "./range.ts";
 import { Stage2 } from "./stage2.ts";
@@ -110,10 +110,14 @@ export class Vcpu extends VcpuControl implements Disposable {
 
   /**
    * Opens the bracket in which physical addresses of this vCPU may be used from JavaScript: what {@link translate} gives is
-   * good until the next {@link poll} or {@link exit}. Applies what was invalidated before; how many invalidations.
+   * good until the next {@link poll} or {@link exit}. Applies what was invalidated before; how many invalidations. Other threads
+   * that invalidate wait for the next poll or exit: poll often, and do not sleep inside.
+   * @throws Stage2Error `EBUSY` if another vCPU of this thread is inside its bracket.
    */
   enter(): number {
-    return this.cpu.core.vcpu_enter(this.cpu.pointer) >>> 0;
+    const { cpu } = this;
+    const applied = cpu.core.vcpu_enter(cpu.pointer);
+    return applied >= 0 ? applied : refuseEntry(cpu);
   }
 
   /** Inside the bracket: applies what was invalidated meanwhile, how many. Addresses from before it are not good any more. */
@@ -142,6 +146,12 @@ export class Vcpu extends VcpuControl implements Disposable {
     const pa = this.cpu.core.vcpu_translate_u64(this.cpu.pointer, mode);
     return pa >= 0 ? pa : this.cpu.fault();
   }
+}
+
+function refuseEntry({ context, number }: VcpuCore): never {
+  const inside = context.resultNumber(0);
+  const message = `vCPU ${inside} of this thread is inside its bracket: one at a time`;
+  throw new Stage2Error("EBUSY", message, { vcpu: number, inside }, EBUSY);
 }
 
 function checkTable(context: Context, table: Stage2): void {

@@ -18,3 +18,9 @@ declare module "virtual:stage2-instrumented" {
   /** Base64; imports `env.step` besides its memory. */
   export const instrumented: string;
 }
+
+/** The same for agents: calls can be left at an access and taken up again (src/instrument/agents.ts). */
+declare module "virtual:stage2-agents" {
+  /** Base64; imports `step`, `wait32`, `wait64` and `notify` besides its memory. */
+  export const agents: string;
+}

@@ -26,43 +26,64 @@ interface Site {
   readonly last: string;
 }
 
+/** Changes to the module besides the steps. */
+export interface Rewrite {
+  /** Functions that the module imports in addition. */
+  readonly imports: readonly Tree[];
+  /** What to put in place of an expression whose operands are instrumented; undefined: treat it as usual. */
+  readonly code: (code: readonly Tree[]) => Tree | undefined;
+  /** What to add at the end, from the fields of the module. */
+  readonly fields: (fields: readonly Tree[]) => readonly Tree[];
+}
+
+const NO_REWRITE: Rewrite = { imports: [], code: () => undefined, fields: () => [] };
+
 /** An instrumented copy of a WebAssembly binary. */
 export function instrument(binary: Uint8Array): Uint8Array<ArrayBuffer> {
-  const original = binaryen.readBinary(binary);
-  original.setFeatures(binaryen.Features.All);
-  const tree = instrumentModule(parseTree(original.emitText()));
-  original.dispose();
-  const module = binaryen.parseText(printTree(tree));
-  module.setFeatures(binaryen.Features.All);
-  if (!module.validate()) throw new Error("the instrumented module is not valid");
+  const module = instrumentedModule(binary, NO_REWRITE);
   const bytes = new Uint8Array(module.emitBinary());
   module.dispose();
   return bytes;
 }
 
-function instrumentModule(module: Tree[]): Tree[] {
+/** The same as a module that is still to be worked on; whoever takes it disposes of it. */
+export function instrumentedModule(binary: Uint8Array, rewrite: Rewrite): binaryen.Module {
+  const original = binaryen.readBinary(binary);
+  original.setFeatures(binaryen.Features.All);
+  const tree = instrumentFields(parseTree(original.emitText()), rewrite);
+  original.dispose();
+  const module = binaryen.parseText(printTree(tree));
+  module.setFeatures(binaryen.Features.All);
+  if (!module.validate()) throw new Error("the instrumented module is not valid");
+  return module;
+}
+
+function instrumentFields(module: Tree[], rewrite: Rewrite): Tree[] {
   const parameters = ["param", "i32", "i32", "i32", "i32"];
   const step = ["import", '"env"', '"step"', ["func", STEP, parameters]];
   const [head, ...fields] = module;
   const types = fields.filter((field) => field[0] === "type");
   const others = fields.filter((field) => field[0] !== "type");
-  return [head as Tree, ...types, step, ...others.map(instrumentField)];
+  const code = others.map((field) => instrumentField(field, rewrite));
+  return [head as Tree, ...types, step, ...rewrite.imports, ...code, ...rewrite.fields(fields)];
 }
 
-function instrumentField(field: Tree): Tree {
+function instrumentField(field: Tree, rewrite: Rewrite): Tree {
   if (!Array.isArray(field) || field[0] !== "func") return field;
   const locals: Tree[] = [];
   const bodyAt = field.findIndex(
     (part) => Array.isArray(part) && !/^(type|param|result|local|export)$/.test(String(part[0])),
   );
   if (bodyAt < 0) return field;
-  const body = field.slice(bodyAt).map((part) => instrumentCode(part, locals));
+  const body = field.slice(bodyAt).map((part) => instrumentCode(part, locals, rewrite));
   return [...field.slice(0, bodyAt), ...locals, ...body];
 }
 
-function instrumentCode(code: Tree, locals: Tree[]): Tree {
+function instrumentCode(code: Tree, locals: Tree[], rewrite: Rewrite): Tree {
   if (typeof code === "string") return code;
-  const inner = code.map((part) => instrumentCode(part, locals));
+  const inner = code.map((part) => instrumentCode(part, locals, rewrite));
+  const rewritten = rewrite.code(inner);
+  if (rewritten !== undefined) return rewritten;
   const opcode = String(code[0]);
   if (opcode === "atomic.fence") return ["block", callStep(number(0), 0, number(0), FENCE), inner];
   const site = siteOf(opcode);
@@ -125,7 +146,7 @@ function newLocal(type: string, locals: Tree[]): string {
   return name;
 }
 
-function offsetOf(code: readonly Tree[]): number {
+export function offsetOf(code: readonly Tree[]): number {
   const atom = code.find((part) => typeof part === "string" && part.startsWith("offset="));
   return atom === undefined ? 0 : Number((atom as string).slice("offset=".length));
 }
@@ -134,6 +155,6 @@ function callStep(address: Tree, offset: number, bytes: Tree, kind: number): Tre
   return ["call", STEP, address, number(offset), bytes, number(kind)];
 }
 
-function number(value: number): Tree {
+export function number(value: number): Tree {
   return ["i32.const", String(value)];
 }

@@ -14,12 +14,6 @@ export interface Run {
 const CAUSES: Readonly<Record<Cause, string>> = {
   "af-from-visits": "access flags that hardware had set, found by the next call",
   "af-from-dumps": "access flags that hardware had set, found in a dump",
-  "marker-seen":
-    "calls that met the locked marker of another CPU; it was put there, and all compared",
-  "read-back": "of these, last visits that read back what the other CPU had stored by then",
-  "lost-map": "maps that lost an exchange: what their last visit found is not comparable",
-  "lost-relax": "permission changes that lost an exchange, likewise",
-  partial: "calls that lost after they had committed tables: their stores were compared",
   "dump-missing": "dumps that are not beside the trace, or show none of its tables",
 };
 
