@@ -15,6 +15,9 @@ export interface EngineHandle {
   readonly module?: WebAssembly.Module;
 }
 
+/** Offset of the number of thread slots in an engine's header (assembly/layout.ts, H_THREADS). */
+const THREADS_WORD = 12;
+
 /** How a thread joins. */
 export interface AttachOptions {
   /** Milliseconds that this thread waits for another: {@link EngineOptions.patience}. Default 2,000. */
@@ -42,16 +45,23 @@ export function checkedHandle(handle: EngineHandle): { memory: WebAssembly.Memor
 }
 
 /** Takes a thread slot. */
-export function join(core: Core, base: number): void {
+export function join(core: Core, base: number, memory?: WebAssembly.Memory): void {
   const slot = core.engine_attach(base);
+  if (slot === -EBUSY) throw noSlot(memory, base);
   if (slot < 0) throw attachError(core, slot, base);
+}
+
+/** The header says how many there are: nobody has joined who could ask the core. */
+function noSlot(memory: WebAssembly.Memory | undefined, base: number): Stage2Error {
+  const maxThreads = memory && new Uint32Array(memory.buffer, base + THREADS_WORD, 1)[0];
+  const message =
+    "every thread slot is taken; reclaimThread frees those of threads that have ended";
+  return new Stage2Error("TOO_MANY_THREADS", message, { maxThreads });
 }
 
 function attachError(core: Core, status: number, base: number): Stage2Error {
   if (status === -EINVAL)
     return new Stage2Error("NOT_STAGE2_MEMORY", "there is no engine", { base });
-  if (status === -EBUSY)
-    return new Stage2Error("TOO_MANY_THREADS", "every thread slot is taken", {});
   if (status !== -EPERM) return new Stage2Error("EINVAL", "attach failed", { status }, -status);
   return new Stage2Error("BAD_VERSION", "another version of this library made the engine", {
     found: core.engine_version_at(base),

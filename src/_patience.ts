@@ -8,8 +8,8 @@ export const DEFAULT_PATIENCE = 2000;
 export const SPINS = 1000;
 
 /** Checked milliseconds. @throws Stage2Error `BAD_OPTION` */
-export function checkedPatience(value: unknown): number {
-  return integerOption("patience", value ?? DEFAULT_PATIENCE, 10, 600_000);
+export function checkedPatience(value: unknown = DEFAULT_PATIENCE): number {
+  return integerOption("patience", value, 10, 600_000);
 }
 
 /**

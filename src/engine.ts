@@ -70,7 +70,7 @@ export class Engine extends EngineBase {
     const { memory, base } = checkedHandle(handle);
     const module = handle.module ?? (await compileCore(isShared(memory) ? "threads" : "single"));
     const core = await loadCoreAsync(module, memory);
-    join(core, base);
+    join(core, base, memory);
     const context = new Context(core, memory, module, handle.id);
     context.patience = patience;
     return new Engine(context, base);

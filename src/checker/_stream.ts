@@ -10,7 +10,9 @@ interface Origin {
   readonly vmid?: number;
 }
 
-type WithOrigin<E> = E extends unknown ? Omit<E, "thread"> & Origin : never;
+/** A vCPU's event says itself which VMID it is about. */
+type Said<E> = E extends { readonly cpu: unknown } ? "thread" : "thread" | "vmid";
+type WithOrigin<E> = E extends unknown ? Omit<E, Said<E>> & Origin : never;
 
 /** An event, with what is known of its origin. */
 export type Observed = WithOrigin<Event>;

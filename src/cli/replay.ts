@@ -34,12 +34,12 @@ export async function replayCommand(argv: readonly string[], io: Io): Promise<nu
 function closing(results: readonly ReplayResult[], report: string | undefined): string[] {
   const calls = results.reduce((sum, result) => sum + result.calls, 0);
   const bad = results.filter(({ ok }) => !ok).length;
-  const inPart = results
+  const undecided = results
     .flatMap(({ undecided }) => Object.values(undecided))
     .reduce((sum, count) => sum + count, 0);
   const verdict =
     bad === 0
-      ? `All ${count(calls)} calls agree with what the hosts did; ${count(inPart)} facts were compared in part.`
+      ? `All ${count(calls)} calls agree with what the hosts did; ${count(undecided)} facts were not compared.`
       : `${bad} of ${results.length} traces differ from what the hosts did.`;
   return report === undefined ? [verdict] : [verdict, `The report is in ${report}.`];
 }

@@ -7,7 +7,7 @@ const KINDS = ["map", "unmap", "relax_perms", "mkyoung", "wrprotect", "test_clea
 export function describeResults(results: readonly ReplayResult[]): string {
   const parts = [kindTable(results), "", resultTable(results)];
   const undecided = undecidedLines(results);
-  if (undecided.length > 0) parts.push("", "Compared in part, by cause:", ...undecided);
+  if (undecided.length > 0) parts.push("", "Not compared, by cause:", ...undecided);
   const differences = results.flatMap(({ trace, differences: found }) =>
     found.map((sentence) => `${trace}: ${sentence}`),
   );
@@ -29,10 +29,12 @@ function kindTable(results: readonly ReplayResult[]): string {
 }
 
 function resultTable(results: readonly ReplayResult[]): string {
-  const head = ["trace", "calls", "pages", "-EAGAIN", "compared", "differing", "undecided"];
+  const head = ["trace", "calls", "overlapping", "pages", "-EAGAIN"];
+  head.push("compared", "differing", "undecided");
   const rows = results.map((result) => [
     result.trace,
     result.calls,
+    result.grouped,
     result.pages,
     result.again,
     result.compared,

@@ -18,8 +18,8 @@ function causes({ undecided }) {
   const items = undecided.map(({ cause, count: n, meaning }) =>
     make("li", {}, make("b", {}, count(n)), make("code", {}, cause), make("span", {}, meaning)),
   );
-  const note = "What overlapping CPUs and hardware keep a recording from telling.";
-  return [card("Compared in part", note, make("ul", { class: "causes" }, ...items))];
+  const note = "What hardware keeps a recording from telling, and what is not there.";
+  return [card("Not compared", note, make("ul", { class: "causes" }, ...items))];
 }
 
 function faultCard({ faults: found }) {
