@@ -4,7 +4,7 @@
  */
 import type { Context } from "../_context.ts";
 import type { TableAddresses } from "./addresses.ts";
-import { type Call, inside, isVisit } from "./calls.ts";
+import type { TraceRecord } from "./record.ts";
 
 const VALID = 1n;
 const AF = 1n << 10n;
@@ -14,14 +14,17 @@ function isAccessFlagSet(ours: bigint, recorded: bigint): boolean {
   return (ours & VALID) !== 0n && (ours & AF) === 0n && recorded === (ours | AF);
 }
 
-/** Sets the access flags that the visits of a call found set. How many. */
-export function takeAccessFlags(context: Context, addresses: TableAddresses, call: Call): number {
+/** Sets the access flags that these visits found set. How many. */
+export function takeAccessFlags(
+  context: Context,
+  addresses: TableAddresses,
+  visits: Iterable<TraceRecord>,
+): number {
   let taken = 0;
-  for (const node of inside(call)) {
-    if (!isVisit(node)) continue;
-    const pointer = addresses.pointer(Number(node.record.pte_pa));
+  for (const { pte_pa, old } of visits) {
+    const pointer = addresses.pointer(Number(pte_pa));
     if (pointer === undefined) continue;
-    taken += Number(takeAccessFlag(context, pointer, BigInt(node.record.old)));
+    taken += Number(takeAccessFlag(context, pointer, BigInt(old)));
   }
   return taken;
 }

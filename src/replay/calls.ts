@@ -135,11 +135,3 @@ export function* inside(node: Node): Generator<Node> {
 export function isVisit({ record }: Node): boolean {
   return record.op.startsWith("v_");
 }
-
-/** What a visit that changes attributes stored: the value, or nothing. */
-export function storedAttribute({ record, inner }: Node): string | undefined {
-  if (record.op !== "v_attr" && record.op !== "v_age") return undefined;
-  const exchange = inner.find((node) => node.record.op === "set_pte");
-  if (exchange !== undefined) return exchange.record.ret === 1 ? exchange.record.new : undefined;
-  return record.ret === 0 && record.new !== record.old ? record.new : undefined;
-}

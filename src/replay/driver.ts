@@ -1,12 +1,12 @@
 /** Makes the recorded calls, one by one, on page tables of our own. */
-import { CACHE_UNLIMITED, EVENT_MASK } from "../_abi.ts";
+import { CACHE_UNLIMITED, type Core, EVENT_MASK } from "../_abi.ts";
 import type { Context } from "../_context.ts";
 import { checkPointer } from "../_table.ts";
 import { check } from "../errors.ts";
 import { inputError } from "../input.ts";
 import { TableAddresses, hex } from "./addresses.ts";
-import type { Call, RecordedTable } from "./calls.ts";
-import { ObservedStream, type Unlinked } from "./observed.ts";
+import { type Call, type RecordedTable, isShared } from "./calls.ts";
+import { type Expectations, type Observation, ObservedStream, observe } from "./observed.ts";
 import type { Trace } from "./read.ts";
 import { type Machine, iaBitsOf } from "./settings.ts";
 
@@ -18,8 +18,6 @@ const EVENTS =
   EVENT_MASK.FLUSH_CALLS |
   EVENT_MASK.WRITES |
   EVENT_MASK.VISITS;
-
-const LOCKED = 0x400n;
 
 /** A page table of ours, for one of the recorded host. */
 export interface ReplayedTable {
@@ -36,53 +34,64 @@ export interface ReplayedTable {
   destroyed: boolean;
 }
 
-/** Where the world differs while a call runs. */
-export interface Circumstances {
-  /** Recorded address of an entry that holds the locked marker of another CPU. */
-  readonly marker?: string;
-  /** The call finds only so many pages for tables. */
-  readonly pages?: number;
+/** A call that has ended. */
+export interface Outcome {
+  readonly observation: Observation;
+  /** What it returned, in the words of {@link recordedAnswer}. */
+  readonly answer: string;
+  /** Why it cannot have been as it was recorded, whatever came out. */
+  readonly doubt?: string | undefined;
 }
 
 export class Driver {
   readonly addresses: TableAddresses;
-  readonly events: ObservedStream;
   /** The tables that exist now. */
   readonly tables = new Map<RecordedTable, ReplayedTable>();
   readonly #context: Context;
   readonly #trace: Trace;
   readonly #machine: Machine;
-  readonly #unlinked = new Map<number, ReplayedTable>();
+  readonly #events: ObservedStream;
+  readonly #unlinked = new Map<number, { owner: ReplayedTable; pointer: number }>();
 
   constructor(context: Context, trace: Trace, machine: Machine) {
     this.#context = context;
     this.#trace = trace;
     this.#machine = machine;
     this.addresses = new TableAddresses(context, machine.pageShift);
-    this.events = new ObservedStream(context, this.addresses, machine);
+    this.#events = new ObservedStream(context, this.addresses, machine);
   }
 
-  /** Makes the call. What came back, in the words of {@link recordedAnswer}. */
-  run(call: Call, circumstances: Circumstances = {}): string {
-    const pointer = circumstances.marker && this.addresses.pointer(Number(circumstances.marker));
-    if (!pointer) return this.#call(call, circumstances);
-    const before = Atomics.exchange(this.#context.u64, pointer / 8, LOCKED);
-    try {
-      return this.#call(call, circumstances);
-    } finally {
-      Atomics.store(this.#context.u64, pointer / 8, before);
-    }
+  /** Makes a call, from its beginning to its end. */
+  make(call: Call, expected: Expectations): Outcome {
+    const observation = observe(expected);
+    const answer = this.#run(call);
+    this.take(call, observation);
+    return { observation, answer };
   }
 
-  /** Keeps tables that `call` detached until their deferred free. */
-  keep(call: Call, unlinked: readonly Unlinked[]): void {
-    const table = call.table && this.tables.get(call.table);
-    if (table === undefined) return;
-    for (const { pa } of unlinked) this.#unlinked.set(pa, table);
-    table.waiting += unlinked.length;
+  /** Adds what was logged since the last time to what the call did that was running. */
+  take(call: Call, observation: Observation): void {
+    this.#events.take(observation);
+    for (const { pa } of observation.unlinked.splice(0)) this.#keep(call, pa);
   }
 
-  #call(call: Call, circumstances: Circumstances): string {
+  /** A call that holds the lock shared, on any instance of the core. It answers through {@link answer}. */
+  shared(call: Call, core: Core): () => number {
+    const { pgt } = this.#tableOf(call);
+    const { record } = call;
+    const [ia, prot] = [Number(record.addr), Number(record.prot)];
+    if (record.op === "s2_mkyoung") return () => core.s2_mkyoung(pgt, ia);
+    if (record.op === "s2_relax_perms") return () => core.s2_relax_perms(pgt, ia, prot);
+    const [size, pa, flags] = [Number(record.size), Number(record.phys), Number(record.flags)];
+    return () => core.s2_map(pgt, ia, size, pa, prot, flags, CACHE_UNLIMITED);
+  }
+
+  /** What a shared call answered that returned `result` on the instance of this context. */
+  answer({ record }: Call, result: number, context: Context): string {
+    return record.op === "s2_mkyoung" ? `0x${context.result(0).toString(16)}` : `${result}`;
+  }
+
+  #run(call: Call): string {
     switch (call.record.op) {
       case "s2_init":
         return this.#create(call);
@@ -93,23 +102,32 @@ export class Driver {
       case "tlbi_range":
         return NOTHING; // ours come from flushes: one without differs
       default:
-        return this.#edit(call, this.#tableOf(call).pgt, circumstances);
+        return isShared(call) ? this.#alone(call) : this.#edit(call, this.#tableOf(call).pgt);
     }
+  }
+
+  /** Keeps a table that the call detached until its deferred free. */
+  #keep({ table }: Call, pa: number): void {
+    const owner = table && this.tables.get(table);
+    const pointer = this.addresses.pointer(pa); // by the time of the free, the address can be another page's
+    if (owner === undefined || pointer === undefined) return;
+    this.#unlinked.set(pa, { owner, pointer });
+    owner.waiting++;
   }
 
   #tableOf({ table }: Call): ReplayedTable {
     return this.tables.get(table as RecordedTable) as ReplayedTable;
   }
 
-  #edit(call: Call, pgt: number, { pages }: Circumstances): string {
+  #alone(call: Call): string {
+    return this.answer(call, this.shared(call, this.#context.core)(), this.#context);
+  }
+
+  #edit(call: Call, pgt: number): string {
     const { core } = this.#context;
     const { record } = call;
-    const [ia, size, prot] = [Number(record.addr), Number(record.size), Number(record.prot)];
-    const map = (cache: number): number =>
-      core.s2_map(pgt, ia, size, Number(record.phys), prot, Number(record.flags), cache);
+    const [ia, size] = [Number(record.addr), Number(record.size)];
     switch (record.op) {
-      case "s2_map":
-        return `${this.#withPages(pages, map)}`;
       case "s2_split":
         return `${this.#withPages(tablesTaken(call).length, (cache) => core.s2_split(pgt, ia, size, cache))}`;
       case "s2_unmap":
@@ -120,11 +138,6 @@ export class Driver {
         return `${core.s2_flush(pgt, ia, size)}`;
       case "s2_test_clear_young":
         return `${core.s2_test_clear_young(pgt, ia, size, record.mkold)}`;
-      case "s2_relax_perms":
-        return `${core.s2_relax_perms(pgt, ia, prot)}`;
-      case "s2_mkyoung":
-        core.s2_mkyoung(pgt, ia);
-        return `0x${this.#context.result(0).toString(16)}`;
       case "tlb_flush_range":
         core.s2_tlb_flush_range(pgt, ia, size);
         return NOTHING;
@@ -173,19 +186,18 @@ export class Driver {
 
   #freeUnlinked({ record }: Call): string {
     const pa = Number(record.pa);
-    const table = this.#unlinked.get(pa);
-    const pointer = this.addresses.pointer(pa);
-    if (table === undefined || pointer === undefined) return `no table was detached at ${hex(pa)}`;
-    this.#context.core.s2_free_unlinked(table.pgt, pointer, record.level);
+    const waiting = this.#unlinked.get(pa);
+    if (waiting === undefined) return `no table was detached at ${hex(pa)}`;
+    const { owner, pointer } = waiting;
+    this.#context.core.s2_free_unlinked(owner.pgt, pointer, record.level);
     this.#unlinked.delete(pa);
-    table.waiting--;
-    this.#release(table);
+    owner.waiting--;
+    this.#release(owner);
     return NOTHING;
   }
 
-  /** Runs `call` with a stock of exactly this many pages, or with all that it wants. */
-  #withPages(pages: number | undefined, call: (cache: number) => number): number {
-    if (pages === undefined) return call(CACHE_UNLIMITED);
+  /** Runs `call` with a stock of exactly this many pages. */
+  #withPages(pages: number, call: (cache: number) => number): number {
     const { core } = this.#context;
     const cache = checkPointer(core.cache_create(this.#machine.pageShift), "cache_create", {});
     try {

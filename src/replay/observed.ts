@@ -1,10 +1,9 @@
-/** Our side of a comparison: the events of the last call, as tokens, with the addresses of the recorded host. */
+/** Our side of a comparison: the events of a call, as tokens, with the addresses of the recorded host. */
 import { EVENT, EVENT_RECORD, LEVEL_UNKNOWN, RECORD_BYTES } from "../_abi.ts";
 import type { Context } from "../_context.ts";
 import { hex64, type TableAddresses } from "./addresses.ts";
 import type { Machine } from "./settings.ts";
 import * as tokens from "./tokens.ts";
-import type { Blur } from "./tokens.ts";
 
 const WORDS = RECORD_BYTES / 4;
 const A = EVENT_RECORD.A / 4;
@@ -20,7 +19,6 @@ export interface Expectations {
   readonly freeing: boolean;
   /** How visits ended was recorded. */
   readonly ends: boolean;
-  readonly blur: Blur | undefined;
 }
 
 /** A table that a call detached and left to the caller. */
@@ -28,6 +26,19 @@ export interface Unlinked {
   /** Recorded address. */
   readonly pa: number;
   readonly level: number;
+}
+
+/** What a call did so far. */
+export interface Observation {
+  readonly expected: Expectations;
+  readonly tokens: string[];
+  readonly unlinked: Unlinked[];
+  /** Table pages that it took. */
+  allocated: number;
+}
+
+export function observe(expected: Expectations): Observation {
+  return { expected, tokens: [], unlinked: [], allocated: 0 };
 }
 
 /** Takes the events out of the ring. */
@@ -44,29 +55,28 @@ export class ObservedStream {
     this.#machine = machine;
   }
 
-  /** The tokens of the events since the last time, and the tables that were detached. */
-  take(expected: Expectations): { tokens: string[]; unlinked: Unlinked[] } {
+  /** Adds the events since the last time to those of the call that caused them. */
+  take(observation: Observation): void {
     const { core } = this.#context;
     if (core.events_lost() > 0) throw new Error("the event ring is too small for this call");
     const count = core.events_count();
+    if (count === 0) return;
     const first = (core.events_pointer() >>> 0) / 4;
     const [capacity, tail] = [core.events_capacity(), core.events_tail() >>> 0];
-    const state: State = { ...expected, allocated: 0, out: [], unlinked: [] };
     this.#words = this.#context.u32;
     for (let i = 0; i < count; i++) {
       this.#at = first + ((tail + i) % capacity) * WORDS;
-      this.#event(state);
+      this.#event(observation);
     }
     core.events_consume(count);
-    return { tokens: state.out, unlinked: state.unlinked };
   }
 
-  #event(state: State): void {
+  #event(state: Observation): void {
     const head = this.#words[this.#at] as number;
     const kind = head & 0xff;
     const level = (head << 16) >> 24;
     if (kind === EVENT.VISIT || kind === EVENT.VISIT_END) return this.#visit(state, kind, level);
-    const { out } = state;
+    const out = state.tokens;
     switch (kind) {
       case EVENT.WRITE:
         out.push(tokens.writeToken(this.#entry(), level, this.#value(B, level)));
@@ -87,7 +97,7 @@ export class ObservedStream {
         out.push(tokens.cleanToken(this.#hex(A), this.#hex(B)));
         break;
       case EVENT.ICACHE_INVAL:
-        if (state.blur?.found !== true) out.push(tokens.icacheToken(this.#hex(A), this.#hex(B)));
+        out.push(tokens.icacheToken(this.#hex(A), this.#hex(B)));
         break;
       case EVENT.TLB_FLUSH_RANGE:
         out.push(tokens.flushRangeToken(this.#hex(A), this.#hex(B)));
@@ -97,8 +107,8 @@ export class ObservedStream {
     }
   }
 
-  #tableOrTlbi(state: State, kind: number, level: number): void {
-    const { out } = state;
+  #tableOrTlbi(state: Observation, kind: number, level: number): void {
+    const out = state.tokens;
     switch (kind) {
       case EVENT.ALLOC:
         out.push(this.#alloc(state));
@@ -137,29 +147,30 @@ export class ObservedStream {
     }
   }
 
-  #visit({ freeing, ends, blur, out }: State, kind: number, level: number): void {
+  #visit({ expected, tokens: out }: Observation, kind: number, level: number): void {
+    const { freeing, ends } = expected;
     const visit = (this.#words[this.#at] as number) >>> 16;
     const entry = this.#entry();
     if (kind === EVENT.VISIT) {
       const old = this.#value(B, level);
       if (freeing && old === "0x0") return;
-      out.push(tokens.visitToken(entry, level, visit, this.#hex(C), old, blur));
+      out.push(tokens.visitToken(entry, level, visit, this.#hex(C), old));
     } else if (ends) {
       const result = (this.#words[this.#at + 1] as number) | 0;
-      out.push(tokens.visitEndToken(entry, result, this.#value(B, level), blur));
+      out.push(tokens.visitEndToken(entry, result, this.#value(B, level)));
     }
   }
 
   /** Matches the page with the next that the recorded call took. */
-  #alloc(state: State): string {
-    const table = state.tables[state.allocated++];
+  #alloc(state: Observation): string {
+    const table = state.expected.tables[state.allocated++];
     if (table !== undefined) this.#addresses.match(this.#number(A), Number(table));
     return tokens.allocToken(this.#entry());
   }
 
-  #allocRoot(state: State): string {
+  #allocRoot(state: Observation): string {
     const pages = this.#words[this.#at + 1] as number;
-    const root = state.tables[state.allocated++];
+    const root = state.expected.tables[state.allocated++];
     const bytes = pages * 2 ** this.#machine.pageShift;
     if (root !== undefined) this.#addresses.match(this.#number(A), Number(root), bytes);
     return tokens.allocRootToken(this.#entry(), pages);
@@ -190,11 +201,4 @@ export class ObservedStream {
     const at = this.#at + field;
     return (this.#words[at + 1] as number) * TWO_32 + (this.#words[at] as number);
   }
-}
-
-/** One stream in the making. */
-interface State extends Expectations {
-  allocated: number;
-  readonly out: string[];
-  readonly unlinked: Unlinked[];
 }

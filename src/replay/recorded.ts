@@ -6,61 +6,22 @@
  *   v_unmap      stores zero at the start of the visit
  *   v_attr       stores the new value at the end of it, and so does v_age
  */
-import { type Call, type Node, isFlush, storedAttribute } from "./calls.ts";
-import { LOCKED } from "./order.ts";
+import { LOCKED } from "./accesses.ts";
+import { attributeExchange } from "./attributes.ts";
+import { type Call, type Node, isFlush } from "./calls.ts";
+import type { FreedPages } from "./pages.ts";
 import type { TraceRecord } from "./record.ts";
 import * as tokens from "./tokens.ts";
-import type { Blur } from "./tokens.ts";
 
 /** What the trace says for a level that the host did not know. */
 const LEVEL_UNKNOWN = 2147483647;
 
-/**
- * Reference counts of the recorded table pages, from the calls as they are replayed: the record has no line for a page
- * that is freed, it is when the last reference goes.
- */
-export class RecordedPages {
-  readonly #counts = new Map<number, number>();
-  readonly #pageBytes: number;
+/** What a visit does to its entry: it must be of the address, and start from the value, that the visit was made for. */
+const STORES = new Set(["break_pte", "make_pte", "set_pte"]);
 
-  constructor(pageShift: number) {
-    this.#pageBytes = 2 ** pageShift;
-  }
-
-  /** Pages that were allocated: one, or a root. */
-  add(pa: string, bytes = this.#pageBytes): void {
-    for (let at = 0; at < bytes; at += this.#pageBytes) this.#counts.set(Number(pa) + at, 1);
-  }
-
-  get(pa: string): void {
-    this.#change(pa, 1);
-  }
-
-  /** The page, if that was its last reference. */
-  put(pa: string): string | undefined {
-    const page = this.#change(pa, -1);
-    if (this.#counts.get(page) !== 0) return undefined;
-    this.#counts.delete(page);
-    return `0x${page.toString(16)}`;
-  }
-
-  #change(pa: string, by: number): number {
-    const address = Number(pa);
-    const page = address - (address % this.#pageBytes);
-    const count = this.#counts.get(page);
-    if (count !== undefined) this.#counts.set(page, count + by);
-    return page;
-  }
-}
-
-/** The tokens of a call. `pages` is brought up to date. */
-export function recordedTokens(
-  call: Call,
-  pages: RecordedPages,
-  pageShift: number,
-  blur?: Blur,
-): string[] {
-  const stream = new RecordedStream(pages, pageShift, blur);
+/** The tokens of a call. */
+export function recordedTokens(call: Call, freed: FreedPages, pageShift: number): string[] {
+  const stream = new RecordedStream(call, freed, pageShift);
   return isFlush(call) ? stream.flush(call) : stream.of(call);
 }
 
@@ -68,9 +29,9 @@ class RecordedStream {
   readonly #out: string[] = [];
 
   constructor(
-    readonly pages: RecordedPages,
+    readonly call: Call,
+    readonly freed: FreedPages,
     readonly pageShift: number,
-    readonly blur: Blur | undefined,
   ) {}
 
   of(node: Node): string[] {
@@ -96,14 +57,17 @@ class RecordedStream {
     const { op, pte_pa, level, visit, addr, old, ret } = node.record;
     const value = node.record.new;
     if (op === "v_free" && old === "0x0") return;
-    this.#out.push(tokens.visitToken(pte_pa, level, Number(visit), addr, old, this.blur));
+    this.#out.push(tokens.visitToken(pte_pa, level, Number(visit), addr, old));
     if (op === "v_unmap" && old !== "0x0" && value === "0x0")
       this.#out.push(tokens.writeToken(pte_pa, level, value));
+    for (const { record } of node.inner)
+      if (STORES.has(record.op) && (record.old !== old || record.addr !== addr))
+        this.#out.push(tokens.strayToken(pte_pa, record.addr, record.old));
     this.of(node);
-    const stored = storedAttribute(node);
-    if (stored !== undefined) this.#out.push(tokens.writeToken(pte_pa, level, stored));
+    const exchange = attributeExchange(node, this.call.record);
+    if (exchange?.won) this.#out.push(tokens.writeToken(pte_pa, level, exchange.value));
     if (ret !== undefined && value !== undefined)
-      this.#out.push(tokens.visitEndToken(pte_pa, Number(ret), value, this.blur));
+      this.#out.push(tokens.visitEndToken(pte_pa, Number(ret), value));
   }
 
   #event(record: TraceRecord): void {
@@ -117,17 +81,16 @@ class RecordedStream {
         this.#out.push(tokens.writeToken(pte_pa, level, record.new as string));
         break;
       case "get_page":
-        this.pages.get(pa);
         this.#out.push(tokens.getToken(pa));
         break;
       case "put_page":
-        this.#put(pa);
+        this.#put(record);
         break;
       case "free_table_rcu":
         this.#out.push(tokens.unlinkToken(pa, level));
         break;
       case "icache_inval":
-        if (this.blur?.found !== true) this.#out.push(tokens.icacheToken(pa, record.size));
+        this.#out.push(tokens.icacheToken(pa, record.size));
         break;
       default:
         this.#allocation(record);
@@ -138,10 +101,8 @@ class RecordedStream {
   #allocation({ op, pa, size }: TraceRecord): void {
     const pages = Number(size) / 2 ** this.pageShift;
     if (op === "alloc_table") {
-      this.pages.add(pa);
       this.#out.push(tokens.allocToken(pa));
     } else if (op === "pgd_alloc") {
-      this.pages.add(pa, Number(size));
       this.#out.push(tokens.allocRootToken(pa, pages));
     } else if (op === "pgd_free") {
       this.#out.push(tokens.freeRootToken(pa, pages));
@@ -153,9 +114,9 @@ class RecordedStream {
     if (inner[0]?.record.pa !== record.ret) this.#out.push(tokens.builtToken(`${record.ret}`));
   }
 
-  #put(pa: string): void {
-    this.#out.push(tokens.putToken(pa));
-    const freed = this.pages.put(pa);
+  #put(record: TraceRecord): void {
+    this.#out.push(tokens.putToken(record.pa));
+    const freed = this.freed.get(record);
     if (freed !== undefined) this.#out.push(tokens.freeToken(freed));
   }
 }

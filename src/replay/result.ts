@@ -1,19 +1,10 @@
 /** What comes out of a replay. */
 
-/** Why something was compared only in part, or taken over from the recording. */
+/** Why something was not compared, or taken over from the recording. */
 export type Cause =
   /** An access flag that hardware had set, found by a call or in a dump. */
   | "af-from-visits"
   | "af-from-dumps"
-  /** The call met the marker of another CPU, which was put there. All of it was compared … */
-  | "marker-seen"
-  /** … but for what its last visit read back, where the other CPU had stored by then. */
-  | "read-back"
-  /** It lost an exchange to the other CPU: what its last visit found was not compared. */
-  | "lost-map"
-  | "lost-relax"
-  /** It lost after it had committed tables: only its stores were compared. */
-  | "partial"
   /** A dump that is not beside the trace, or shows no table of it. */
   | "dump-missing";
 
@@ -25,7 +16,7 @@ export interface ReplayResult {
   /** Name of the trace file without its endings. */
   readonly trace: string;
   readonly calls: number;
-  /** Calls whose outcome was compared, in full or (`undecided`) in part. */
+  /** Calls that were compared, in full. */
   readonly compared: number;
   /** Calls and dumps in which anything differed. */
   readonly differing: number;

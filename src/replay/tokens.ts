@@ -3,16 +3,6 @@
  * the same texts in the same order, and a difference reads as it is.
  */
 
-/** What a comparison leaves out of a visit that another CPU interfered with. */
-export interface Blur {
-  /** Recorded address of the entry. */
-  readonly entry: string;
-  /** What the visit found; with it the kind of the visit, and what only a visit of a valid entry does. */
-  readonly found: boolean;
-  /** The value read back after the visit. */
-  readonly readBack: boolean;
-}
-
 const VISIT_KINDS: Readonly<Record<string, string>> = {
   1: "leaf",
   2: "table",
@@ -26,22 +16,18 @@ export function visitToken(
   kind: number,
   addr: string,
   old: string,
-  blur?: Blur,
 ): string {
-  const hidden = blur?.found === true && blur.entry === entry;
-  const what = hidden ? UNKNOWN : (VISIT_KINDS[kind] ?? String(kind));
-  return `visit level ${level} entry ${entry} for ${addr}: ${what} ${hidden ? UNKNOWN : old}`;
+  return `visit level ${level} entry ${entry} for ${addr}: ${VISIT_KINDS[kind] ?? kind} ${old}`;
 }
 
-export function visitEndToken(entry: string, ret: number, value: string, blur?: Blur): string {
-  const hidden = blur?.readBack === true && blur.entry === entry;
-  return `leave entry ${entry}: returns ${ret}, reads ${hidden ? UNKNOWN : value}`;
-}
-
+export const visitEndToken = (entry: string, ret: number, value: string): string =>
+  `leave entry ${entry}: returns ${ret}, reads ${value}`;
 export const writeToken = (entry: string, level: number, value: string): string =>
   `write level ${level} entry ${entry}: ${value}`;
 export const lostToken = (entry: string, level: number): string =>
   `lose level ${level} entry ${entry}`;
+export const strayToken = (entry: string, addr: string, old: string): string =>
+  `change entry ${entry} for ${addr}: from ${old}`;
 export const getToken = (pa: string): string => `get ${pa}`;
 export const putToken = (pa: string): string => `put ${pa}`;
 export const allocToken = (pa: string): string => `alloc ${pa}`;
@@ -65,6 +51,3 @@ export const tlbiIpaToken = (ipa: string, level: number | undefined, local: bool
   `tlbi ${local ? "on this CPU " : ""}${ipa} level ${level ?? UNKNOWN}`;
 
 export const returnToken = (answer: string): string => `return ${answer}`;
-
-/** Whether this is a store or the return: what others see of a call. */
-export const isOutcome = (token: string): boolean => /^(write|return) /.test(token);
