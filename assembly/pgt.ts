@@ -76,6 +76,9 @@ import { retire } from "./retire";
 @inline const RETIRED: usize = 192;
 // @ts-ignore: decorator
 @inline const DETACHED: usize = 196;
+/** Count of table pages, off the line that every operation reads. */
+// @ts-ignore: decorator
+@inline const TABLES_IN_USE: usize = 200;
 
 @unmanaged
 @final
@@ -92,8 +95,6 @@ export class Pgt {
   root: usize;
   /** Mask of the event groups that this table logs, and WATCHED. 0: nobody sees the steps of an operation. */
   events: u32;
-  /** Table pages in use, root included. */
-  tables: u32;
   /** First input address out of range; 0 without a root. */
   limit: u64;
   /** The same for a table of KVM's usual shape (4 KiB pages, start level 1, 48-bit descriptors); else 0. */
@@ -122,6 +123,12 @@ export class Pgt {
   /** Nobody sees the steps of an operation, only what comes out. */
   // @ts-ignore: decorator
   @inline get quiet(): bool { return (this.events & ~WATCHED) == 0 && !this.has(NON_ATOMIC); }
+
+  /** Table pages in use, root included. */
+  // @ts-ignore: decorator
+  @inline get tables(): u32 { return atomic.load<u32>(changetype<usize>(this), TABLES_IN_USE); }
+  // @ts-ignore: decorator
+  @inline set tables(pages: u32) { atomic.store<u32>(changetype<usize>(this), pages, TABLES_IN_USE); }
 
   // @ts-ignore: decorator
   @inline get lock(): usize { return changetype<usize>(this) + MMU_LOCK; }
@@ -195,7 +202,7 @@ export function setReaping(on: bool): void { reaping = on; }
 
 /** Counts and logs a page that the table has just been given. */
 export function adoptPage(pgt: Pgt, page: usize): void {
-  atomic.add<u32>(changetype<usize>(pgt), 1, offsetof<Pgt>("tables"));
+  atomic.add<u32>(changetype<usize>(pgt), 1, TABLES_IN_USE);
   if (pgt.logs(TABLES)) log(events.ALLOC, page);
 }
 
@@ -211,8 +218,13 @@ export function dropPage(pgt: Pgt, slot: usize): bool {
   const page = pool.pageOf(slot, pgt.pageShift);
   if (pool.dropReferences(page, 1) != 0) return false;
   if (pgt.logs(TABLES)) log(events.FREE, page);
-  atomic.sub<u32>(changetype<usize>(pgt), 1, offsetof<Pgt>("tables"));
+  forgetPages(pgt, 1);
   return true;
+}
+
+/** The table has so many pages less. */
+export function forgetPages(pgt: Pgt, pages: u32): void {
+  atomic.sub<u32>(changetype<usize>(pgt), pages, TABLES_IN_USE);
 }
 
 /** A page that was in the tree: at once where no other thread can be in it, else after a grace period. */

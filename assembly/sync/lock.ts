@@ -3,12 +3,13 @@
  * slot, with the name of the lock beside it, so readers share no line. A writer takes the one word, which keeps new readers
  * out, and waits until those inside have left.
  *
- *   0        4         8      12
- *  +--------+---------+------+----------+
- *  | writer | waiting | turn | sleepers |    writer: slot + 1 of who has or claims the write side
- *  +--------+---------+------+----------+    waiting: readers that found a writer; turn: 1 = they go before the next writer
+ *   0        4         8
+ *  +--------+---------+----------+
+ *  | writer | waiting | sleepers |    writer: slot + 1 of who has or claims the write side, or TURN; waiting: readers that
+ *  +--------+---------+----------+    found a writer; sleepers: who has to be woken when the first word changes
  *
- * New readers give way to a writer; a writer that leaves gives way to the readers that wait. Neither starves.
+ * New readers give way to a writer. A writer that leaves hands the word to the readers that wait (TURN), and the last of
+ * them frees it for the next writer. Neither side starves.
  */
 import { EAGAIN, EBUSY, EDEADLK, EPERM, ETIMEDOUT } from "../errno";
 import { header, H_SLOTS, setResult, thisThread, thread, threadSlot, T_BRACKET, T_HOLDS, T_WALK } from "../layout";
@@ -20,9 +21,11 @@ import { awaitChange, blame, LATE_READER, LATE_WRITER, mayBlock, nap, spinWhile 
 // @ts-ignore: decorator
 @inline const WAITING: usize = 4;
 // @ts-ignore: decorator
-@inline const TURN: usize = 8;
+@inline const SLEEPERS: usize = 8;
+
+/** In place of a writer: the readers that waited go first. To a reader it is nobody. */
 // @ts-ignore: decorator
-@inline const SLEEPERS: usize = 12;
+@inline const TURN: u32 = 1 << 31;
 
 // Beside the lock in T_HOLDS.
 // @ts-ignore: decorator
@@ -67,15 +70,19 @@ function mustNot(): bool {
 function enterRead(lock: usize): bool {
   hold(lock | READS);
   section.enterRead();
-  if (atomic.load<u32>(lock, WRITER) == 0) return true;
+  if (writerOf(lock) == 0) return true;
   endRead(lock); // lost: a writer came first
   return false;
 }
 
+/** Slot + 1 of who has or claims the write side, or 0. */
+// @ts-ignore: decorator
+@inline function writerOf(lock: usize): u32 { return atomic.load<u32>(lock, WRITER) & ~TURN; }
+
 function endRead(lock: usize): void {
   section.leaveWalk();
   hold(0);
-  if (atomic.load<u32>(lock, WRITER) != 0) atomic.notify(thread + T_WALK, -1);
+  if (writerOf(lock) != 0) atomic.notify(thread + T_WALK, -1);
 }
 
 export function tryRead(lock: usize): i32 {
@@ -92,7 +99,8 @@ function waitToRead(lock: usize): i32 {
   wantRead(lock);
   let result = 0;
   while (result == 0) {
-    result = awaitWriter(lock);
+    const writer = writerOf(lock);
+    if (writer != 0) result = awaitWriter(lock, writer);
     if (result == 0 && enterRead(lock)) break;
     hold(result == 0 ? lock | WAITS : 0);
   }
@@ -105,11 +113,18 @@ function wantRead(lock: usize): void {
   hold(lock | WAITS);
 }
 
-/** The last reader that waited ends the readers' turn. */
 function wantNoMore(lock: usize): void {
-  if (atomic.sub<u32>(lock, 1, WAITING) != 1) return;
-  atomic.store<u32>(lock, 0, TURN);
-  atomic.notify(lock + WAITING, -1);
+  if (atomic.sub<u32>(lock, 1, WAITING) == 1) endTurn(lock);
+}
+
+/** No reader waits any more: writers may come. Lost: it was nobody's turn, or somebody else has ended it. */
+function endTurn(lock: usize): void {
+  if (atomic.cmpxchg<u32>(lock, TURN, 0, WRITER) == TURN) wake(lock);
+}
+
+/** Who sleeps is counted, as waking nobody costs too. */
+function wake(lock: usize): void {
+  if (atomic.load<u32>(lock, SLEEPERS) != 0) atomic.notify(lock + WRITER, -1);
 }
 
 /** One step of a thread that may not block: 0 held, -EBUSY: counted as one that waits, call again. */
@@ -131,10 +146,9 @@ export function abandonRead(lock: usize): void {
   wantNoMore(lock);
 }
 
-/** Until nobody has the write side. */
-function awaitWriter(lock: usize): i32 {
-  const writer = atomic.load<u32>(lock, WRITER);
-  if (writer == 0 || spinWhile(lock + WRITER, writer)) return 0;
+/** Until `writer` no longer has the write side. */
+function awaitWriter(lock: usize, writer: u32): i32 {
+  if (spinWhile(lock + WRITER, writer)) return 0;
   if (!mayBlock()) return -EBUSY;
   atomic.add<u32>(lock, 1, SLEEPERS);
   const changed = awaitChange<u32>(lock + WRITER, writer);
@@ -154,8 +168,7 @@ export function unlockRead(lock: usize): i32 {
 
 /** Takes the word. False: another writer has it, or readers have their turn. */
 function claim(lock: usize): bool {
-  if (atomic.load<u32>(lock, TURN) != 0 && atomic.load<u32>(lock, WAITING) != 0) return false;
-  if (atomic.cmpxchg<u32>(lock, 0, thisThread() + 1, WRITER) != 0) return false; // lost: it is another writer's
+  if (atomic.cmpxchg<u32>(lock, 0, thisThread() + 1, WRITER) != 0) return false; // lost: somebody else goes first
   hold(lock | CLAIMS);
   return true;
 }
@@ -165,11 +178,15 @@ function abandon(lock: usize): void {
   passOn(lock);
 }
 
-/** The write side is free; readers that wait go first. Who sleeps is counted, as waking nobody costs too. */
+/**
+ * The writer has left. A reader that gave up between the look and the store has not seen the turn, so the look is taken once
+ * more: either this thread sees that nobody waits, or the reader saw the turn and has ended it.
+ */
 function passOn(lock: usize): void {
-  if (atomic.load<u32>(lock, WAITING) != 0) atomic.store<u32>(lock, 1, TURN);
-  atomic.store<u32>(lock, 0, WRITER);
-  if (atomic.load<u32>(lock, SLEEPERS) != 0) atomic.notify(lock + WRITER, -1);
+  const readersWait = atomic.load<u32>(lock, WAITING) != 0;
+  atomic.store<u32>(lock, readersWait ? TURN : 0, WRITER);
+  wake(lock);
+  if (readersWait && atomic.load<u32>(lock, WAITING) == 0) endTurn(lock);
 }
 
 /** Slot of a reader that is still inside, from `number` on; or the number of slots. */
@@ -198,9 +215,12 @@ export function tryWrite(lock: usize): i32 {
 export function lockWrite(lock: usize): i32 {
   if (mustNot()) return -EDEADLK;
   while (!claim(lock)) {
-    awaitTurn(lock);
-    const result = awaitWriter(lock);
-    if (result != 0) return result;
+    const writer = atomic.load<u32>(lock, WRITER);
+    if (writer == TURN) awaitTurn(lock);
+    else if (writer != 0) {
+      const result = awaitWriter(lock, writer);
+      if (result != 0) return result;
+    }
   }
   const result = awaitReaders(lock);
   if (result == 0) hold(lock | WRITES);
@@ -210,12 +230,12 @@ export function lockWrite(lock: usize): i32 {
 
 /** Readers that waited through the last write side go first; not for ever, as one of them may have died. */
 function awaitTurn(lock: usize): void {
-  for (let naps: u32 = 0; naps < TURN_NAPS && atomic.load<u32>(lock, TURN) != 0; naps++) {
-    const waiting = atomic.load<u32>(lock, WAITING);
-    if (waiting == 0 || spinWhile(lock + WAITING, waiting)) continue;
-    nap<u32>(lock + WAITING, waiting);
-  }
-  atomic.store<u32>(lock, 0, TURN);
+  if (spinWhile(lock + WRITER, TURN)) return;
+  atomic.add<u32>(lock, 1, SLEEPERS);
+  let naps = TURN_NAPS;
+  for (; naps && atomic.load<u32>(lock, WRITER) == TURN; naps--) nap<u32>(lock + WRITER, TURN);
+  atomic.sub<u32>(lock, 1, SLEEPERS);
+  if (!naps) endTurn(lock);
 }
 
 function awaitReaders(lock: usize): i32 {
@@ -261,7 +281,7 @@ export function unlockWrite(lock: usize): i32 {
 }
 
 export function describeLock(lock: usize): void {
-  setResult(0, atomic.load<u32>(lock, WRITER));
+  setResult(0, writerOf(lock));
   setResult(1, atomic.load<u32>(lock, WAITING));
 }
 
@@ -275,6 +295,4 @@ export function takeFromDead(lock: usize, number: u32): bool {
 }
 
 /** A reader that had been waiting is not coming. */
-export function forgetWaiting(lock: usize): void {
-  if (atomic.sub<u32>(lock, 1, WAITING) == 1) atomic.store<u32>(lock, 0, TURN);
-}
+export function forgetWaiting(lock: usize): void { wantNoMore(lock); }

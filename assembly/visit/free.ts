@@ -5,7 +5,7 @@ import { FREE_EXACT, TABLES } from "../events";
 import * as events from "../events";
 import { scratch, shared, S_REAPER, thisThread, toPhysical } from "../layout";
 import { forgetTable } from "../maintenance";
-import { HYP, Pgt, putPage, setReaping } from "../pgt";
+import { forgetPages, HYP, Pgt, putPage, setReaping } from "../pgt";
 import * as pool from "../pool";
 import { levelAbove, retire } from "../retire";
 import * as slots from "../slot";
@@ -88,7 +88,7 @@ export function destroy(pgt: Pgt): i32 {
     extra += <i32>pool.references(root + (<usize>i << pgt.pageShift)) - 1;
   }
   if (pgt.logs(TABLES)) events.append(FREE_EXACT, 0, thisThread(), pgt.rootPages, toPhysical(root), 0, 0);
-  atomic.sub<u32>(changetype<usize>(pgt), pgt.rootPages, offsetof<Pgt>("tables"));
+  forgetPages(pgt, pgt.rootPages);
   if (shared) retire(pgt.retired, root, pgt.pageShift, pgt.rootPages);
   else pool.free(root, pgt.pageShift, pgt.rootPages);
   return extra;
