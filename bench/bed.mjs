@@ -64,10 +64,11 @@ export function shuffle(values) {
 /**
  * Marsaglia's xorshift32: the same order in every run.
  *
+ * @param {number} [seed] not 0
  * @returns {(limit: number) => number} an integer in [0, limit)
  */
-export function generator() {
-  let state = 2463534242;
+export function generator(seed = 2463534242) {
+  let state = seed;
   return (limit) => {
     state ^= state << 13;
     state ^= state >>> 17;

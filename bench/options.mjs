@@ -8,6 +8,8 @@ export const USAGE = `npm run bench -- [options]
   --micro         module start, first call, sizes and memory per page instead of the workloads
   --scaling       figures against the size mapped, 1 MiB to 64 GiB, instead of the workloads
   --simulator     loads and stores of a simulated guest instead of the workloads; --only selects of them
+  --threads       what threads cost and how figures go from one to eight of them, instead of the workloads
+  --progress      faults per access where vCPUs work on the same page, with and without KVM's prejudgement
   --json <file>   also write the rows as JSON
   --help`;
 
@@ -24,7 +26,7 @@ export function parseOptions(args) {
     throw new UsageError(`--reps takes 1 to 999, not ${reps}`);
   }
   if (Object.values(modes).filter(Boolean).length > 1) {
-    throw new UsageError("--micro, --scaling and --simulator exclude each other");
+    throw new UsageError(`--${Object.keys(modes).join(", --")} exclude each other`);
   }
   return { only, reps: count, json, help, ...modes };
 }
@@ -41,6 +43,8 @@ function parseStrictly(args) {
         micro: { type: "boolean", default: false },
         scaling: { type: "boolean", default: false },
         simulator: { type: "boolean", default: false },
+        threads: { type: "boolean", default: false },
+        progress: { type: "boolean", default: false },
         help: { type: "boolean", default: false },
       },
     }).values;

@@ -6,9 +6,13 @@ import { Engine } from "stage2";
 import { measure } from "./measure.mjs";
 import { formatFacts, microFacts } from "./micro.mjs";
 import { UsageError, USAGE, parseOptions, selects } from "./options.mjs";
-import { formatRows, toRow } from "./rows.mjs";
+import { progressReport } from "./progress/report.mjs";
+import { figure, formatRows, formatTable, toRow } from "./rows.mjs";
 import { scalingRows } from "./scaling.mjs";
 import { formatSimulator, simulatorRows } from "./simulator/index.mjs";
+import { costs, formatCosts } from "./threads/costs.mjs";
+import { formatThreadRows, hasThreadRows, namedThreadRows } from "./threads/rows.mjs";
+import { scaleRows } from "./threads/scale.mjs";
 import { allWorkloads } from "./workloads/index.mjs";
 import { GUEST_RAM } from "./workloads/two_stage.mjs";
 import { Yardstick } from "./yardstick.mjs";
@@ -47,16 +51,43 @@ async function figuresOf(options) {
     const figures = await simulatorRows(options.only, options.reps, showProgress);
     return { figures, text: formatSimulator(figures) };
   }
-  const scaling = options.scaling && (await scalingRows(options.reps, showProgress));
-  const figures = scaling || (await workloadRows(options));
-  return { figures, text: formatRows(figures) };
+  if (options.threads) return threadFigures();
+  if (options.progress) return progressReport();
+  if (options.scaling) {
+    const figures = await scalingRows(options.reps, showProgress);
+    return { figures, text: formatRows(figures) };
+  }
+  return workloadFigures(options);
+}
+
+/** The workloads by their fixed names: of one thread, then those of several. @param {import("./options.mjs").Options} options */
+async function workloadFigures(options) {
+  const { only, reps } = options;
+  const single = await workloadRows(options);
+  const several = await namedThreadRows((name) => selects(only, name), reps);
+  const texts = [
+    ...(single.length > 0 ? [formatRows(single)] : []),
+    ...(several.length > 0 ? [formatThreadRows(several, formatTable)] : []),
+  ];
+  return { figures: [...single, ...several], text: texts.join("\n\n") };
+}
+
+async function threadFigures() {
+  const found = await costs(showProgress);
+  const rows = await scaleRows(showProgress);
+  const text = `${formatCosts(found, formatTable, figure)}\n\n${formatThreadRows(rows, formatTable)}`;
+  return { figures: { costs: found, scaling: rows }, text };
 }
 
 /** @param {import("./options.mjs").Options} options */
 async function workloadRows({ only, reps }) {
   const engine = await Engine.create({ guestRam: GUEST_RAM });
   const workloads = allWorkloads(engine).filter(({ name }) => selects(only, name));
-  if (workloads.length === 0) throw new UsageError(`no workload is named ${only}`);
+  if (workloads.length === 0) {
+    engine.dispose();
+    if (hasThreadRows(only, selects)) return [];
+    throw new UsageError(`no workload is named ${only}`);
+  }
 
   const yardstick = Yardstick.build();
   if (!yardstick)
