@@ -42,12 +42,13 @@ export interface Stage2Options extends TableOptions {
   /**
    * Operations take the table's mmu_lock by themselves, as KVM's callers do: `map` with SHARED, `relaxPerms` and `mkyoung` its
    * read side, everything else that changes the table its write side; lookups and listings take none. A lock that the thread
-   * holds already, on a side that suffices, is not taken again. Off: {@link Stage2.mmuLock} is the caller's duty. Default off.
+   * holds already, on a side that suffices, is not taken again. Off: {@link Stage2.mmuLock} is the caller's duty. Until an
+   * engine is shared ({@link Engine.handle}) there is nobody to lock out, and none is taken. Default off.
    */
   locking?: boolean;
   /**
-   * `testClearYoung` takes no lock: it ages entries by compare-exchange beside everything else (as the MMU notifiers of
-   * newer kernels do). Needs `locking`. Default off.
+   * `testClearYoung` takes no lock: it ages entries by compare-exchange beside everything else (lockless aging, which newer
+   * kernels have for other architectures). Needs `locking`. Default off.
    */
   locklessAging?: boolean;
   /** Answers for each map whether it must use pages. Default: never. */

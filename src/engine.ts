@@ -76,14 +76,15 @@ export class Engine extends EngineBase {
     return new Engine(context, base);
   }
 
-  /** An engine over an instance that is already attached to the region at `base`. @internal */
+  /** An engine over an instance that is already attached to the region at `base`; the same `id` for instances of one. @internal */
   static over(
     core: Core,
     memory: WebAssembly.Memory,
     module: WebAssembly.Module,
     base: number,
+    id = newId(),
   ): Engine {
-    return new Engine(new Context(core, memory, module, newId()), base);
+    return new Engine(new Context(core, memory, module, id), base);
   }
 
   /**

@@ -8,7 +8,7 @@
  */
 import { THREAD_FLAG } from "./_abi.ts";
 import { type LockSide, workLater } from "./_lock_later.ts";
-import { outcome } from "./_outcome.ts";
+import { refusal } from "./_outcome.ts";
 import type { TableCore } from "./_table.ts";
 import { Limit, type LockOptions } from "./_turns.ts";
 import { EBUSY, EPERM, Stage2Error } from "./errors.ts";
@@ -45,8 +45,8 @@ export class MmuLock {
   }
 
   /**
-   * The same without blocking the thread while it waits. `work` itself runs at once, and must be synchronous. Requests of one
-   * thread take turns.
+   * The same without blocking the thread while it waits. `work` itself must be synchronous. Requests of one thread take turns.
+   * While the first of them waits, other operations of this thread that need a lock are refused (`EDEADLK`).
    * @throws Stage2Error as {@link read}, but for `EBUSY`. With a `signal` that is aborted, its reason.
    */
   readAsync<T>(work: () => T, options: LockOptions = {}): Promise<T> {
@@ -54,8 +54,7 @@ export class MmuLock {
   }
 
   /**
-   * The same without blocking the thread while it waits. From when its turn comes new readers are kept out, and other
-   * operations of this thread that need a lock are refused (`EDEADLK`), until it is done.
+   * The same for the write side. New readers are kept out from when it is its turn and no other writer has the lock.
    * @throws Stage2Error as {@link readAsync}
    */
   writeAsync<T>(work: () => T, options: LockOptions = {}): Promise<T> {
@@ -65,13 +64,13 @@ export class MmuLock {
   /** Takes the read side; {@link releaseRead} must follow. @throws Stage2Error as {@link read} */
   acquireRead(): void {
     const { context, pointer } = this.#table;
-    outcome(context, context.core.lock_read(pointer), "acquireRead", this.#details);
+    this.#checked(context.core.lock_read(pointer), "acquireRead");
   }
 
   /** Takes the write side; {@link releaseWrite} must follow. @throws Stage2Error as {@link read} */
   acquireWrite(): void {
     const { context, pointer } = this.#table;
-    outcome(context, context.core.lock_write(pointer), "acquireWrite", this.#details);
+    this.#checked(context.core.lock_write(pointer), "acquireWrite");
   }
 
   /** Takes the read side if that can be done at once: whether it was. @throws Stage2Error `EDEADLK` */
@@ -145,9 +144,15 @@ export class MmuLock {
     return workLater(this.#table, side, limit, () => this.#work(side, work));
   }
 
+  /** What is not refused costs no look at the table. */
+  #checked(status: number, operation: string): void {
+    if (status < 0) throw refusal(this.#table.context, status, operation, this.#details);
+  }
+
   #tried(status: number, operation: string): boolean {
     if (status === -EBUSY) return false;
-    return outcome(this.#table.context, status, operation, this.#details) === 0;
+    this.#checked(status, operation);
+    return true;
   }
 
   #release(side: LockSide): number {
@@ -158,8 +163,7 @@ export class MmuLock {
 
   #released(status: number, side: LockSide): void {
     const operation = side === "read" ? "releaseRead" : "releaseWrite";
-    if (status !== -EPERM)
-      return void outcome(this.#table.context, status, operation, this.#details);
+    if (status !== -EPERM) return this.#checked(status, operation);
     const { holder, writer } = this;
     const message = `${operation}: this thread does not hold the ${side} side of the mmu_lock`;
     throw new Stage2Error("EPERM", message, { ...this.#details, holder, writer }, EPERM);

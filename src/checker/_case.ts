@@ -72,10 +72,12 @@ export class Case {
 
   /** The page table that maintenance is about; `undefined`: any of them, `null`: none that is known. */
   concerns(event: Observed): Tree | undefined | null {
-    if (event.vmid !== undefined) return this.withVmid(event.vmid);
+    const named = event.vmid === undefined ? undefined : this.withVmid(event.vmid);
+    if (named !== undefined) return named;
+    const possible = (tree: Tree): boolean => event.vmid === undefined || tree.vmid === undefined;
     const current = this.#current.get(this.agent);
-    if (current !== undefined) return current;
-    const [only, ...others] = this.shadow.trees;
+    if (current !== undefined && possible(current)) return current;
+    const [only, ...others] = [...this.shadow.trees].filter(possible);
     return others.length === 0 ? only : undefined;
   }
 

@@ -20,7 +20,7 @@ export async function kept(
   renameSync(draft, join(folder, file)); // whoever looks meanwhile sees all of it or nothing
   const old = new RegExp(`^${build}-[0-9a-f]{16}\\.wasm$`);
   for (const name of readdirSync(folder))
-    if (old.test(name)) rmSync(join(folder, name), { force: true });
+    if (name !== file && old.test(name)) rmSync(join(folder, name), { force: true });
   return bytes;
 }
 

@@ -107,9 +107,10 @@ describe("a session", () => {
 
 it("takes events that name no thread for those of the last one named", async () => {
   const recording = await recorded({});
-  const elsewhere = whole(recording).map((event) =>
-    event.kind === "write" ? { ...event, thread: 3 } : event,
-  );
+  const elsewhere = whole(recording).map((event) => {
+    const { thread: _, ...anybody } = { thread: 0, ...event };
+    return (event.kind === "write" ? { ...event, thread: 3 } : anybody) as Event;
+  });
   const lines = trace(elsewhere);
   expect(judge(lines)).toBeUndefined();
   expect(new Set(lines.map((line) => parse(line).thread)).size).toBe(2); // the root was made before anybody was named
@@ -171,7 +172,7 @@ describe("what casemate knows in other words", () => {
     const at = events.findIndex(({ kind }) => kind === "tlbiRange");
     const range = events[at] as Event & { kind: "tlbiRange" };
     expect(range).toMatchObject({ ipa: PAGE, pages: 6 });
-    const first = { kind: "tlbiIpa", ipa: PAGE, level: 3 } as const;
+    const first = { kind: "tlbiIpa", ipa: PAGE, level: 3, thread: 0, vmid: 1 } as const;
     const pieces = (pages: number): Event[] =>
       events.toSpliced(at, 1, first, { ...range, ipa: 0, pages });
     expect(judge(trace(events))).toBeUndefined();
@@ -231,12 +232,16 @@ describe("unusable input", () => {
   const entry = { kind: "write", level: 3, slot: 0x4000_0000, pte: 0n, ipa: 0, thread: 0 } as const;
   const rows: [string, Event[], string][] = [
     ["an entry in no page", [entry], "in no page"],
-    ["an entry in no tree", [{ kind: "alloc", pa: entry.slot }, entry], "in no page table"],
+    [
+      "an entry in no tree",
+      [{ kind: "alloc", pa: entry.slot, thread: 0 }, entry],
+      "in no page table",
+    ],
     ["lost events", [{ kind: "lost", count: 2 }], "lost"],
     [
       "a root above level 0",
       [
-        { kind: "allocExact", pa: entry.slot, pages: 2 },
+        { kind: "allocExact", pa: entry.slot, pages: 2, thread: 0 },
         { ...entry, level: 0 },
       ],
       "no words",

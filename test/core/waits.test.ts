@@ -2,7 +2,6 @@
  * The baseline compiler of V8 in Node 20 loses what a function keeps in registers when the function waits on memory, so each
  * wait stands alone: nothing comes after it that needs a local.
  */
-import { readFileSync } from "node:fs";
 import binaryen from "binaryen";
 import { describe, expect, it } from "vitest";
 import { type Tree, lists, parseTree } from "../../src/instrument/tree.ts";

@@ -25,7 +25,7 @@ export function packAndInstall(): Installed {
   ) as [{ filename: string; files: { path: string }[] }];
   const tarball = join(root, packed.filename);
   // Offline: whatever the package needed beyond itself would fail the installation.
-  npm(folder, "install", "--offline", "--no-audit", "--no-fund", tarball);
+  npm(folder, "install", "--prefix", folder, "--offline", "--no-audit", "--no-fund", tarball);
   return {
     folder,
     tarball,

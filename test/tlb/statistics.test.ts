@@ -167,7 +167,7 @@ describe.each(MODES)("TLB statistics (%s)", (mode) => {
       vcpu.translate(DATA, Access.Read);
       expect([vcpu.enter(), vcpu.poll()]).toEqual([0, 0]);
       for (const count of [1, 2, 5, 1024]) {
-        for (let i = 0; i < count; i++) issuer.tlbi("VAE1", { address: i });
+        for (let i = 0; i < count; i++) issuer.tlbi("VAE1", { address: i, local: true });
         expect(vcpu.poll()).toBe(count);
         expect(vcpu.poll()).toBe(0);
       }
@@ -180,7 +180,7 @@ describe.each(MODES)("TLB statistics (%s)", (mode) => {
       // A translation inside applies as well, and leaves poll nothing.
       expect(vcpu.translate(DATA, Access.Read)).toBe(OUT);
       slot.value += BigInt(PAGE);
-      issuer.tlbi("VMALLS12E1");
+      issuer.tlbi("VMALLS12E1", { local: true });
       expect(vcpu.translate(DATA, Access.Read)).toBe(OUT + PAGE);
       expect(vcpu.poll()).toBe(0);
       vcpu.exit();

@@ -4,7 +4,7 @@
  */
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { Access, Engine, Prot, type Stage2, type Vcpu } from "../../src/index.ts";
-import { MODES, lab } from "../support.ts";
+import { MODES, errorOf, lab } from "../support.ts";
 import { DATA, Guest, MACHINE, OUT, PAGE, S1, S2, type Slot } from "./support.ts";
 
 const VA = 0x60_0000;
@@ -148,9 +148,12 @@ describe.each(MODES)("two threads (%s)", (mode) => {
 
   it("the log says who: enter and poll count what is for the own thread", () => {
     mine.enter();
-    their.tlbi("VAE1", { address: VA, asid: 1 });
+    other.patience = 10; // this one thread cannot poll and wait
+    const details = { thread: here.engine.thread, vcpu: mine.number, waitingFor: "bracket" };
+    const late = { code: "ETIMEDOUT", details };
+    expect(errorOf(() => their.tlbi("VAE1", { address: VA, asid: 1 }))).toMatchObject(late);
     their.tlbi("VAE1", { address: VA, asid: 1, local: true });
-    other.tlbi("VMALLE1", { vmid: s2.vmid });
+    expect(errorOf(() => other.tlbi("VMALLE1", { vmid: s2.vmid }))).toMatchObject(late);
     expect(mine.poll()).toBe(2);
     expect(their.poll()).toBe(3);
     expect([mine.poll(), their.poll()]).toEqual([0, 0]);

@@ -132,6 +132,30 @@ describe.each(MODES)("an engine (%s)", (mode) => {
     other.dispose();
   });
 
+  it("logs which thread did what, and for which table", async () => {
+    const other = await Engine.attach(here.engine.handle);
+    here.keep(here.engine.stage2()); // so that no number is right by chance
+    const mine = here.keep(here.engine.stage2({ events: ["tables", "maintenance", "writes"] }));
+    const theirs = other.attachStage2(mine.handle);
+    mine.map({ ipa: 0x1000, size: 0x1000, pa: 0x9000, prot: Prot.RW });
+    const byMe = [...here.engine.events.drain()];
+    theirs.unmap({ ipa: 0x1000, size: 0x1000 });
+    const byThem = [...here.engine.events.drain()];
+    for (const [events, thread] of [
+      [byMe, here.engine.thread],
+      [byThem, other.thread],
+    ] as const) {
+      const known = events.filter((event) => "thread" in event);
+      expect(known.length).toBeGreaterThan(2);
+      for (const event of known) expect(event, event.kind).toMatchObject({ thread });
+    }
+    expect(byMe.map(({ kind }) => kind)).toEqual(expect.arrayContaining(["allocExact", "alloc"]));
+    const flushes = byThem.filter(({ kind }) => kind === "tlbiIpa");
+    expect(flushes.length).toBeGreaterThan(0);
+    for (const event of flushes) expect(event).toMatchObject({ vmid: mine.vmid });
+    other.dispose();
+  });
+
   it("refuses what is no handle, and a table that was disposed", async () => {
     const { engine } = here;
     const table = engine.stage2();
