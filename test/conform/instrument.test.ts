@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import binaryen from "binaryen";
 import { describe, expect, it } from "vitest";
 import { ACCESS, type Access, stepImports } from "../../src/instrument/step.ts";
+import { agentBuild } from "../../src/instrument/agents.ts";
 import { instrument } from "../../src/instrument/instrument.ts";
 import { parseTree, printTree } from "../../src/instrument/tree.ts";
 
@@ -27,6 +28,20 @@ function load(functions: string) {
   const module = new WebAssembly.Module(instrument(assemble(functions)));
   const { exports } = new WebAssembly.Instance(module, { env: { memory, ...imports } });
   return { bytes, seen, run: exports["run"] as Run };
+}
+
+const RELEASE = readFileSync(new URL("../../build/release.wasm", import.meta.url));
+const ACCESSES = /\((\w+\.(atomic\.)?(load|store|rmw)|memory\.(atomic|fill|copy)|atomic\.fence)/g;
+const STEPS = /\(call \$(fimport\$0|stage2\.step)\b/g;
+
+function textOf(binary: Uint8Array): string {
+  const module = binaryen.readBinary(binary);
+  module.setFeatures(binaryen.Features.All);
+  return module.emitText();
+}
+
+function count(text: string, what: RegExp): number {
+  return text.match(what)?.length ?? 0;
 }
 
 const L = ACCESS.LOAD;
@@ -98,21 +113,44 @@ describe("the instrumented build", () => {
   });
 
   it("leaves no access of the release core out", () => {
-    const text = (binary: Uint8Array): string => {
-      const module = binaryen.readBinary(binary);
-      module.setFeatures(binaryen.Features.All);
-      return module.emitText();
-    };
-    const release = readFileSync(new URL("../../build/release.wasm", import.meta.url));
-    const instrumented = text(instrument(release));
-    const count = (code: string, what: RegExp): number => code.match(what)?.length ?? 0;
-    const accesses =
-      /\((\w+\.(atomic\.)?(load|store|rmw)|memory\.(atomic|fill|copy)|atomic\.fence)/g;
+    const instrumented = textOf(instrument(RELEASE));
     const copies = count(instrumented, /\(memory\.copy/g);
-    const steps = count(instrumented, /\(call \$(fimport\$0|stage2\.step)\b/g);
-    expect(count(instrumented, accesses)).toBe(count(text(release), accesses));
-    expect(steps).toBe(count(instrumented, accesses) + copies);
+    const steps = count(instrumented, STEPS);
+    expect(count(instrumented, ACCESSES)).toBe(count(textOf(RELEASE), ACCESSES));
+    expect(steps).toBe(count(instrumented, ACCESSES) + copies);
     expect(steps).toBeGreaterThan(300);
+  });
+});
+
+describe("the agent build", () => {
+  const binary = agentBuild(RELEASE);
+  const text = textOf(binary);
+
+  it("announces every access of the release core, and makes calls of waiting and waking", () => {
+    const release = textOf(RELEASE);
+    const waits = count(release, /\(memory\.atomic\.(wait|notify)/g);
+    const copies = count(release, /\(memory\.copy/g);
+    const calls = count(text, /\(call \$(fimport\$\d+|stage2\.(wait32|wait64|notify))\b/g);
+    expect(text).not.toMatch(/memory\.atomic\.(wait|notify)/);
+    expect(calls).toBe(count(release, ACCESSES) + copies);
+    expect(waits).toBeGreaterThan(0);
+  });
+
+  it("exports every mutable global of the core", () => {
+    const mutable = count(textOf(RELEASE), /\(global \S+ \(mut /g);
+    expect(count(text, /\(export "global:\d+"/g)).toBe(mutable);
+    expect(mutable).toBeGreaterThan(10);
+  });
+
+  it("imports nothing but its memory and what a host of agents gives", () => {
+    const imports = WebAssembly.Module.imports(new WebAssembly.Module(binary));
+    expect(imports.map(({ module, name }) => `${module}.${name}`).sort()).toEqual([
+      "env.memory",
+      "env.notify",
+      "env.step",
+      "env.wait32",
+      "env.wait64",
+    ]);
   });
 });
 

@@ -1,0 +1,61 @@
+/** Every litmus test, in the order of the report. */
+import type { Litmus } from "../../../src/explorer/litmus.ts";
+import { aging } from "./b1_aging.ts";
+import { exclusive } from "./b1_exclusive.ts";
+import { faults } from "./b1_faults.ts";
+import { ranges } from "./b1_ranges.ts";
+import { upgrades } from "./b1_upgrades.ts";
+import { permissions } from "./b2_permissions.ts";
+import { protection } from "./b2_protect.ts";
+import { aged } from "./b3_aged.ts";
+import { breaks } from "./b3_break.ts";
+import { grace } from "./b3_grace.ts";
+import { markers } from "./b3_marker.ts";
+import { samePage } from "./b3_same_page.ts";
+import { tables } from "./b3_tables.ts";
+import { unmapping } from "./b4_unmap.ts";
+import { dirty } from "./b5_dirty.ts";
+import { dirtyReaders } from "./b5_readers.ts";
+import { replacedPages } from "./b5_replaced.ts";
+import { structures } from "./b5_structures.ts";
+import { comesBack } from "./b7_aba.ts";
+import { halves } from "./b7_halves.ts";
+import { lockWords } from "./b7_locks.ts";
+import { poolPages } from "./b7_pages.ts";
+import { completion } from "./locks_completion.ts";
+import { exclusion } from "./locks_exclusion.ts";
+import { misuse } from "./locks_misuse.ts";
+import { sections } from "./locks_sections.ts";
+
+/** By number: L25 before L31, letters within. */
+function byNumber(a: Litmus, b: Litmus): number {
+  return a.name.localeCompare(b.name, "en", { numeric: true });
+}
+
+const rows: readonly Litmus[] = [
+  ...aging,
+  ...exclusive,
+  ...faults,
+  ...ranges,
+  ...upgrades,
+  ...permissions,
+  ...protection,
+  ...samePage,
+  ...breaks,
+  ...markers,
+  ...tables,
+  ...grace,
+  ...aged,
+  ...unmapping,
+  ...dirty,
+  ...dirtyReaders,
+  ...replacedPages,
+  ...structures,
+  ...halves,
+  ...lockWords,
+  ...comesBack,
+  ...poolPages,
+];
+const locks: readonly Litmus[] = [...exclusion, ...misuse, ...sections, ...completion];
+
+export const catalogue: readonly Litmus[] = [...rows, ...locks].sort(byNumber);

@@ -1,0 +1,6 @@
+/** Every mutant. */
+import type { Mutant } from "../mutants.ts";
+import { mutants as hardware } from "./hardware.ts";
+import { mutants as software } from "./software.ts";
+
+export const mutants: readonly Mutant[] = [...hardware, ...software];
