@@ -5,7 +5,7 @@
 import { EINVAL, ENOMEM } from "./errno";
 import { TABLES } from "./events";
 import * as events from "./events";
-import { thisThread } from "./layout";
+import { header, H_OBJECTS, OBJECT_BYTES, objects, thisThread } from "./layout";
 import { adoptPage, CACHE, dropPage, Pgt, releasePage, releaseSlot, takeSlot } from "./pgt";
 import * as pool from "./pool";
 
@@ -90,9 +90,12 @@ export function destroy(slot: usize): void {
   releaseSlot(slot);
 }
 
-/** Whether this object is a cache of that thread. */
-export function isCacheOf(slot: usize, thread: u32): bool {
-  return atomic.load<u32>(slot) == CACHE && changetype<Cache>(slot).thread == thread;
+/** The caches of a thread that leaves, or has ended. */
+export function destroyAllOf(thread: u32): void {
+  const end = objects + <usize>load<u32>(header, H_OBJECTS) * OBJECT_BYTES;
+  for (let slot = objects; slot < end; slot += OBJECT_BYTES) {
+    if (atomic.load<u32>(slot) == CACHE && changetype<Cache>(slot).thread == thread) destroy(slot);
+  }
 }
 
 /**

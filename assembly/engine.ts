@@ -1,5 +1,6 @@
 /** Laying out a region, joining one, leaving it; making and unmaking page-table objects in it. */
 import { EBUSY, EDEADLK, EINVAL, EMFILE, ENOMEM, EPERM } from "./errno";
+import { destroyAllOf } from "./cache";
 import { ALLOC, ALLOC_EXACT, TABLES } from "./events";
 import * as events from "./events";
 import { levelShift, rootOrder, stage1Levels, stage2Possible } from "./geometry";
@@ -72,7 +73,10 @@ export function attach(base: usize): i32 {
 /** Gives the slot back, once: a second call must not free it for whoever has it by then. */
 export function detach(): i32 {
   if (thread && !holdsNothing()) return -EDEADLK;
-  if (thread) giveThread(thread);
+  if (thread) {
+    destroyAllOf(thisThread());
+    giveThread(thread);
+  }
   leave();
   return 0;
 }

@@ -22,3 +22,5 @@
 @inline export const EDEADLK: i32 = 35;
 // @ts-ignore: decorator
 @inline export const ETIMEDOUT: i32 = 110;
+// @ts-ignore: decorator
+@inline export const ESTALE: i32 = 116;

@@ -7,7 +7,7 @@ import * as cache from "./cache";
 import { addressField, outputAddress } from "./descriptor";
 import * as engine from "./engine";
 import { makeWritable } from "./entry";
-import { EDEADLK, ETIMEDOUT } from "./errno";
+import { EDEADLK, ESTALE, ETIMEDOUT } from "./errno";
 import * as events from "./events";
 import { leafLevel, leafSizes, levelShift, stage2Levels } from "./geometry";
 import {
@@ -17,15 +17,15 @@ import {
 import * as monitor from "./monitor";
 import { word } from "./number";
 import * as operate from "./operate";
-import { begin, end, settle, settleAll, settleLast, settleOrphans, WRITE_SIDE } from "./operation";
-import { HVHE, HYP, liveGeneration, LPA2, Pgt, releaseSlot, setEvents, tableOf } from "./pgt";
+import { beginLast, bury, end, isStill, refuse, settle, settleAll, settleLast, settleOrphans, vcpuInside } from "./operation";
+import { HVHE, HYP, liveGeneration, LPA2, Pgt, releaseTable, setEvents, tableOf } from "./pgt";
 import * as pools from "./pool";
 import { hypProt, memoryProt, stage2Prot, unpack } from "./prot";
 import { reclaim } from "./reclaim";
 import * as lock from "./sync/lock";
 import { enterWalk, insideWalk, leaveWalk } from "./sync/section";
 import { configureThread, flagsOf, isTaken, lockOf, vcpuOf } from "./sync/thread";
-import { beginWaiting, isLate, lateReason, lateThread, lateVcpu } from "./sync/wait";
+import { beginWaiting, isLate, lateReason, lateThread, lateThreads, lateVcpu } from "./sync/wait";
 import { recount } from "./visit/count";
 import { destroy } from "./visit/free";
 import { list, listUnlinked } from "./visit/list";
@@ -53,10 +53,11 @@ export function engine_waiting(): u32 { return atomic.load<u32>(header, H_RETIRI
 
 /** Pages of tables that still live are freed by their own operations. */
 export function engine_quiesce(): i32 {
+  if (vcpuInside()) return refuse();
   if (insideWalk()) return -EDEADLK;
   beginWaiting();
   settleAll();
-  return settleOrphans() && !isLate() ? 0 : -ETIMEDOUT;
+  return settleOrphans(true) && !isLate() ? 0 : -ETIMEDOUT;
 }
 export function engine_version(): u32 { return VERSION; }
 export function engine_version_at(base: usize): u32 { return engine.versionAt(base); }
@@ -87,18 +88,29 @@ export function late(): void {
   setResult(0, lateThread);
   setResult(1, lateVcpu);
   setResult(2, lateReason);
+  setResult(3, lateThreads);
 }
 
 // ---- mmu_lock --------------------------------------------------------------------------------------------------
 
 export function lock_read(pgt: usize): i32 {
+  const t = table(pgt);
+  const generation = t.generation;
   beginWaiting();
-  return lock.lockRead(table(pgt).lock);
+  const result = lock.lockRead(t.lock);
+  if (result != 0 || isStill(t, generation)) return result;
+  lock.unlockRead(t.lock);
+  return -ESTALE;
 }
 
 export function lock_write(pgt: usize): i32 {
+  const t = table(pgt);
+  const generation = t.generation;
   beginWaiting();
-  return lock.lockWrite(table(pgt).lock);
+  const result = lock.lockWrite(t.lock);
+  if (result != 0 || isStill(t, generation)) return result;
+  lock.unlockWrite(t.lock);
+  return -ESTALE;
 }
 
 export function lock_try_read(pgt: usize): i32 { return lock.tryRead(table(pgt).lock); }
@@ -113,10 +125,8 @@ export function unlock_write(pgt: usize): i32 { return lock.unlockWrite(table(pg
 /** What operations inside it put aside is freed now. */
 export function unlock_read(pgt: usize): i32 {
   const result = lock.unlockRead(table(pgt).lock);
-  if (result != 0) return result;
-  beginWaiting();
-  settle(table(pgt));
-  return isLate() ? -ETIMEDOUT : 0;
+  if (result == 0) settle(table(pgt), false);
+  return result;
 }
 
 // ---- pool ------------------------------------------------------------------------------------------------------
@@ -162,14 +172,16 @@ export function pgt_create(
 
 export function pgt_destroy(pgt: usize): i32 {
   const t = table(pgt);
-  const refused = begin(t, WRITE_SIDE);
+  const refused = beginLast(t);
   if (refused != 0) return refused;
   const result = end(t, destroy(t));
-  if (shared) settleLast(t);
+  if (shared && !settleLast(t)) return -ETIMEDOUT;
   return result;
 }
 
-export function pgt_release(pgt: usize): void { releaseSlot(pgt); }
+export function pgt_release(pgt: usize): void {
+  if (releaseTable(table(pgt))) bury(table(pgt));
+}
 export function pgt_vmid(pgt: usize): u32 { return table(pgt).vmid; }
 export function pgt_set_events(pgt: usize, mask: u32): void { setEvents(table(pgt), mask); }
 export function pgt_root(pgt: usize): usize { return table(pgt).root; }

@@ -3,7 +3,7 @@
  *
  *   region (64 KiB aligned, never below 64 KiB)
  *   +0        header: identity, sizes, pointers; then the words that threads share, each on its own line
- *   +4 KiB    thread slots, 64 bytes each
+ *   +4 KiB    thread slots, 128 bytes each
  *             scratch, 16 KiB a thread: argument block, visitors, batch records
  *             objects, 256 bytes each: page tables and caches
  *             event ring, 32 bytes a record
@@ -81,7 +81,7 @@
 // @ts-ignore: decorator
 @inline export const HEADER_BYTES: usize = 4096;
 // @ts-ignore: decorator
-@inline export const THREAD_BYTES: usize = 64;
+@inline export const THREAD_BYTES: usize = 128;
 // @ts-ignore: decorator
 @inline export const SCRATCH_BYTES: usize = 16384;
 // @ts-ignore: decorator
@@ -131,6 +131,19 @@
 @inline export const T_PATIENCE: usize = 56; // ms
 // @ts-ignore: decorator
 @inline export const T_BLOCKS: usize = 60; // 1: may sleep
+// What the thread has in its hands while it waits, for whoever has to clear up after it (reclaim.ts); links of pool.ts.
+// @ts-ignore: decorator
+@inline export const T_PAGES: usize = 64; // pages out of a tree
+// @ts-ignore: decorator
+@inline export const T_TREES: usize = 68; // sub-trees out of a tree
+// @ts-ignore: decorator
+@inline export const T_OWN: usize = 72; // a tree that no entry points at: about to be linked, or just unlinked
+// @ts-ignore: decorator
+@inline export const T_TABLE: usize = 76; // page table of the last two
+// @ts-ignore: decorator
+@inline export const T_GENERATION: usize = 80; // of that page table
+// @ts-ignore: decorator
+@inline export const T_HOLDS_TABLE: usize = 84; // 1: counted among the users of that page table (pgt.ts)
 
 // Scratch: what one call of one thread needs. Visitors that can be alive together have places of their own --------
 // @ts-ignore: decorator

@@ -7,7 +7,7 @@ import * as events from "./events";
 import { shared, thisThread } from "./layout";
 import { NO_DCACHE, NO_ICACHE, Pgt, TLBI_BY_RANGE, WATCHED } from "./pgt";
 import { complete, othersInside, owe, owed, settleDebt } from "./sync/completion";
-import { ALL_THREADS, announce, IPAS2E1, RIPAS2E1, VMALLE1, VMALLS12E1 } from "./tlbi";
+import { ALL_THREADS, announce, recorded, IPAS2E1, RIPAS2E1, VMALLE1, VMALLS12E1 } from "./tlbi";
 
 /** Largest range of one TLBI RIPAS2E1IS, in pages: (NUM 31 + 1) << (5 * SCALE 3 + 1) (Arm ARM C5.5). */
 // @ts-ignore: decorator
@@ -78,13 +78,13 @@ export function forgetTable(pgt: Pgt): void {
 }
 
 /**
- * DSB ISH behind the invalidations of this thread: no other thread's vCPU uses what they were for. Without a TLB anywhere
- * nothing was logged, but a vCPU inside its bracket may still hold an address: a record gives it something to catch up with.
+ * DSB ISH behind the invalidations of this thread: no other thread's vCPU uses what they were for. Where no TLB could hold it
+ * nothing was logged, but a vCPU inside its bracket may still have an address: a record gives it something to catch up with.
  */
 export function completeTlbi(pgt: Pgt): void {
   if (!owed) return;
   if (!shared) return settleDebt();
-  if (!(pgt.events & WATCHED) && othersInside()) announce(VMALLS12E1, LEVEL_UNKNOWN, pgt.vmid, 0, 0, 0, ALL_THREADS);
+  if (!recorded && othersInside()) announce(VMALLS12E1, LEVEL_UNKNOWN, pgt.vmid, 0, 0, 0, ALL_THREADS);
   complete();
 }
 

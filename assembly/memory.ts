@@ -5,7 +5,7 @@
  *
  *   segment: +0 first address   +8 bytes (0: free)   +16 pointer
  */
-import { EEXIST, EINVAL, EMFILE, ENOENT } from "./errno";
+import { EEXIST, EINVAL, EMFILE } from "./errno";
 import { isPrivate } from "./pool";
 import { delta, H_COMMITTED, H_MAP, H_UNITS, header, MAP_SEGMENTS, pool, poolPhys, setResult, UNIT_SHIFT } from "./layout";
 
@@ -30,8 +30,9 @@ import { delta, H_COMMITTED, H_MAP, H_UNITS, header, MAP_SEGMENTS, pool, poolPhy
 function pointerBeyondPool(pa: u64): usize {
   for (let i: u32 = 0; i < MAP_SEGMENTS; i++) {
     const segment = segmentAt(i);
+    const present = atomic.load<u64>(segment, 8); // first: written last, and taken away first
     const offset = pa - load<u64>(segment);
-    if (offset < atomic.load<u64>(segment, 8)) return <usize>load<u32>(segment, 16) + <usize>offset;
+    if (offset < present) return <usize>load<u32>(segment, 16) + <usize>offset;
   }
   return 0;
 }
@@ -46,8 +47,9 @@ export function tablePointer(pa: u64): usize {
 export function physicalOf(pointer: usize): u64 {
   for (let i: u32 = 0; i < MAP_SEGMENTS; i++) {
     const segment = segmentAt(i);
+    const present = atomic.load<u64>(segment, 8);
     const offset = <u64>pointer - <u64>load<u32>(segment, 16);
-    if (offset < atomic.load<u64>(segment, 8)) return load<u64>(segment) + offset;
+    if (offset < present) return load<u64>(segment) + offset;
   }
   return <u64>pointer - delta;
 }
@@ -58,6 +60,14 @@ export function dataPointer(pa: u64): usize { return pointerBeyondPool(pa); }
 // @ts-ignore: decorator
 @inline function overlap(a: u64, aBytes: u64, b: u64, bBytes: u64): bool { return a < b + bBytes && b < a + aBytes; }
 
+// Beside address, bytes and pointer.
+// @ts-ignore: decorator
+@inline const STATE: usize = 24;
+// @ts-ignore: decorator
+@inline const FREE: u32 = 0;
+// @ts-ignore: decorator
+@inline const TAKEN: u32 = 1;
+
 /** Adds a segment. Nothing changes unless the result is 0. */
 export function addSegment(pa: u64, pointer: usize, bytes: u64): i32 {
   if ((pa | <u64>pointer | bytes) & 0xfff || !bytes || pa >= PA_LIMIT || bytes > PA_LIMIT - pa) return -EINVAL;
@@ -65,13 +75,12 @@ export function addSegment(pa: u64, pointer: usize, bytes: u64): i32 {
   const wholePool = <u64>load<u32>(header, H_UNITS) << UNIT_SHIFT;
   if (overlap(<u64>pointer, bytes, <u64>header, <u64>(pool - header) + wholePool)) return -EINVAL;
   if (overlap(pa, bytes, poolPhys, wholePool)) return -EEXIST;
-  let free: usize = 0;
   for (let i: u32 = 0; i < MAP_SEGMENTS; i++) {
     const segment = segmentAt(i);
-    const present = load<u64>(segment, 8);
-    if (!present) free = free ? free : segment;
-    else if (overlap(pa, bytes, load<u64>(segment), present)) return -EEXIST;
+    const present = atomic.load<u64>(segment, 8);
+    if (present && overlap(pa, bytes, load<u64>(segment), present)) return -EEXIST;
   }
+  const free = takeSegment();
   if (!free) return -EMFILE;
   store<u64>(free, pa);
   store<u32>(free, <u32>pointer, 16);
@@ -89,18 +98,31 @@ export function describeSegment(index: u32): bool {
     return true;
   }
   const segment = segmentAt(index - 1);
+  setResult(1, atomic.load<u64>(segment, 8));
   setResult(0, load<u64>(segment));
-  setResult(1, load<u64>(segment, 8));
   setResult(2, load<u32>(segment, 16));
   return true;
 }
 
-export function removeSegment(pa: u64): i32 {
+function takeSegment(): usize {
+  for (let i: u32 = 0; i < MAP_SEGMENTS; i++) {
+    if (atomic.cmpxchg<u32>(segmentAt(i), FREE, TAKEN, STATE) == FREE) return segmentAt(i);
+  }
+  return 0;
+}
+
+/**
+ * Takes a segment out of the map: from now on nobody finds it. Who has found it before may still read its fields, so
+ * `freeSegment` must not follow before hardware sections have ended. 0: there is none.
+ */
+export function hideSegment(pa: u64): usize {
   for (let i: u32 = 0; i < MAP_SEGMENTS; i++) {
     const segment = segmentAt(i);
-    if (load<u64>(segment, 8) == 0 || load<u64>(segment) != pa) continue;
-    atomic.store<u64>(segment, 0, 8);
-    return 0;
+    const present = atomic.load<u64>(segment, 8);
+    if (present == 0 || load<u64>(segment) != pa) continue;
+    if (atomic.cmpxchg<u64>(segment, present, 0, 8) == present) return segment; // lost: another thread removes it
   }
-  return -ENOENT;
+  return 0;
 }
+
+export function freeSegment(segment: usize): void { atomic.store<u32>(segment, FREE, STATE); }

@@ -5,7 +5,7 @@
 import * as entry from "./entry";
 import { shared, setResult } from "./layout";
 import { flushRange } from "./maintenance";
-import { begin, end, NO_LOCK, READ_SIDE, WRITE_SIDE } from "./operation";
+import { begin, end, NO_LOCK, READ_SIDE, settleDead, WRITE_SIDE } from "./operation";
 import { LOCKLESS_AGING, Pgt } from "./pgt";
 import { detach } from "./retire";
 import { enterWalk, leaveWalk } from "./sync/section";
@@ -94,6 +94,7 @@ export function freeUnlinked(pgt: Pgt, page: usize, level: i32): void {
   if (!shared) return free.freeUnlinked(pgt, page, level);
   detach(pgt.detached, page, level);
   if (begin(pgt, NO_LOCK) == 0) end(pgt, 0);
+  settleDead(pgt);
 }
 
 export function hypMap(pgt: Pgt, ia: u64, size: u64, pa: u64, prot: u64, source: usize): i32 {

@@ -7,14 +7,14 @@
  *             … the operation …
  *   complete  DSB behind its TLB invalidations           under the lock, as in KVM
  *   leave     lock or section
- *   settle    grace period, if pages wait for one        outside, as others may wait for this thread too
+ *   settle    frees pages whose grace period is over     those that others may be in go on waiting, nobody waits for them
  */
-import { EDEADLK, ETIMEDOUT } from "./errno";
-import { header, H_OBJECTS, OBJECT_BYTES, objects, setResult, shared, thread, T_BRACKET } from "./layout";
+import { EAGAIN, EDEADLK, ESTALE, ETIMEDOUT } from "./errno";
+import { header, H_OBJECTS, OBJECT_BYTES, objects, setResult, shared, thread, T_BRACKET, T_PAGES, T_TREES } from "./layout";
 import { completeTlbi } from "./maintenance";
-import { HYP, LOCKING, Pgt, STAGE2 } from "./pgt";
-import { freeAll, isEmpty, orphans, putBack, putBackTrees, takeAll } from "./retire";
-import { grace } from "./sync/completion";
+import { hold, holdLast, HYP, LOCKING, Pgt, releaseSlot, STAGE2, unhold } from "./pgt";
+import { freeAll, isEmpty, orphans, putBack, putBackTrees, takeAll, takeFrom, takeInto } from "./retire";
+import { grace, graceAtOnce } from "./sync/completion";
 import * as lock from "./sync/lock";
 import { enterWalk, insideWalk, leaveWalk } from "./sync/section";
 import { beginWaiting, isLate } from "./sync/wait";
@@ -38,6 +38,7 @@ import { reap } from "./visit/free";
 // @ts-ignore: decorator
 @inline const LEAVE_WALK: u32 = 3;
 let undo: u32 = 0;
+let undoLock: usize = 0;
 
 /** Number of this thread's vCPU that is inside its bracket, or 0. */
 // @ts-ignore: decorator
@@ -56,16 +57,41 @@ export function refuse(): i32 {
   return -EDEADLK;
 }
 
-function beginShared(pgt: Pgt, side: u32): i32 {
+/** The last operation of a table: whoever holds its lock must be done with it, whether operations take it or not. */
+export function beginLast(pgt: Pgt): i32 {
+  if (vcpuInside()) return refuse();
+  return shared ? enter(pgt, WRITE_SIDE, true) : 0;
+}
+
+function beginShared(pgt: Pgt, side: u32): i32 { return enter(pgt, side, side != NO_LOCK && pgt.has(LOCKING)); }
+
+function enter(pgt: Pgt, side: u32, locks: bool): i32 {
   beginWaiting();
-  undo = NOTHING;
-  if (side != NO_LOCK && pgt.has(LOCKING) && !isHeld(pgt, side)) {
+  leaveAgain(); // an operation of this thread that a trap has ended never came to its end
+  if (locks && !isHeld(pgt, side)) {
+    const generation = pgt.generation;
     const result = side == READ_SIDE ? lock.lockRead(pgt.lock) : lock.lockWrite(pgt.lock);
-    if (result == 0) undo = side == READ_SIDE ? LEAVE_READ : LEAVE_WRITE;
-    return result;
+    if (result != 0) return result;
+    undo = side == READ_SIDE ? LEAVE_READ : LEAVE_WRITE;
+    undoLock = pgt.lock;
+    if (isStill(pgt, generation)) return 0;
+    leaveAgain();
+    return -ESTALE;
   }
   if (side != WRITE_SIDE && enterWalk()) undo = LEAVE_WALK;
   return 0;
+}
+
+/** Whether this is the table that was there before a wait. */
+export function isStill(pgt: Pgt, generation: u32): bool { return pgt.generation == generation && pgt.root != 0; }
+
+/** Leaves what the operation has entered. */
+function leaveAgain(): void {
+  const entered = undo;
+  undo = NOTHING;
+  if (entered == LEAVE_READ) lock.unlockRead(undoLock);
+  else if (entered == LEAVE_WRITE) lock.unlockWrite(undoLock);
+  else if (entered == LEAVE_WALK) leaveWalk();
 }
 
 /** Whether the caller took the lock itself, on a side that suffices. */
@@ -79,25 +105,58 @@ function isHeld(pgt: Pgt, side: u32): bool {
 
 function endShared(pgt: Pgt, result: i32): i32 {
   completeTlbi(pgt);
-  if (undo == LEAVE_READ) lock.unlockRead(pgt.lock);
-  else if (undo == LEAVE_WRITE) lock.unlockWrite(pgt.lock);
-  else if (undo == LEAVE_WALK) leaveWalk();
-  settle(pgt);
-  return isLate() && result >= 0 ? -ETIMEDOUT : result;
+  const keeps = waits(pgt) && hold(pgt); // while the lock is held: the table may be destroyed as soon as it is left
+  leaveAgain();
+  if (keeps) {
+    settleHeld(pgt, false);
+    letGoOf(pgt);
+  }
+  if (!isEmpty(orphans())) settleOrphans(false);
+  return isLate() && (result >= 0 || result == -EAGAIN) ? -ETIMEDOUT : result;
 }
 
-/** Frees what waits for a grace period. Inside a read side of its own the thread leaves that to the end of it. */
-export function settle(pgt: Pgt): void {
-  if (isEmpty(pgt.retired) && isEmpty(pgt.detached)) return;
+// @ts-ignore: decorator
+@inline function waits(pgt: Pgt): bool { return !isEmpty(pgt.retired) || !isEmpty(pgt.detached); }
+
+/** Frees what waits for a grace period: what can be freed at once, or with patience. */
+export function settle(pgt: Pgt, patient: bool): void {
+  if (!waits(pgt) || !hold(pgt)) return;
+  settleHeld(pgt, patient);
+  letGoOf(pgt);
+}
+
+function letGoOf(pgt: Pgt): void {
+  if (unhold(pgt, thread)) bury(pgt);
+}
+
+/** The last thread that held a table whose destruction did not wait for it. */
+export function bury(pgt: Pgt): void {
+  leaveBehind(pgt);
+  releaseSlot(changetype<usize>(pgt));
+}
+
+/** What still waits outlives the table, and is freed by `settleOrphans`. */
+function leaveBehind(pgt: Pgt): void {
+  reap(pgt, takeAll(pgt.detached), false); // who is late is inside a walk that maps nothing any more
+  putBack(orphans(), takeAll(pgt.retired));
+}
+
+/** A tree that its caller kept is freed after its table has ended. */
+export function settleDead(pgt: Pgt): void {
+  if (!pgt.root && waits(pgt)) settleHeld(pgt, false);
+}
+
+/** Inside a read side of its own the thread leaves it to the end of that. */
+function settleHeld(pgt: Pgt, patient: bool): void {
   if (insideWalk()) return;
-  const pages = takeAll(pgt.retired);
-  const trees = takeAll(pgt.detached);
-  if (grace()) {
-    freeAll(pages);
-    reap(pgt, trees, true);
+  takeInto(T_PAGES, pgt.retired);
+  takeInto(T_TREES, pgt.detached);
+  if (patient ? grace() : graceAtOnce()) {
+    freeAll();
+    reap(pgt, takeFrom(T_TREES), true);
   } else {
-    putBack(pgt.retired, pages);
-    putBackTrees(pgt.detached, trees);
+    putBack(pgt.retired, takeFrom(T_PAGES));
+    putBackTrees(pgt.detached, takeFrom(T_TREES));
   }
 }
 
@@ -106,23 +165,24 @@ export function settleAll(): void {
   const stop = objects + <usize>load<u32>(header, H_OBJECTS) * OBJECT_BYTES;
   for (let slot = objects; slot < stop; slot += OBJECT_BYTES) {
     const kind = atomic.load<u32>(slot);
-    if (kind == STAGE2 || kind == HYP) settle(changetype<Pgt>(slot));
+    if (kind == STAGE2 || kind == HYP) settle(changetype<Pgt>(slot), true);
   }
 }
 
-/** A page table ends: what still waits outlives it, and is freed by `settleOrphans`. */
-export function settleLast(pgt: Pgt): void {
-  settle(pgt);
-  reap(pgt, takeAll(pgt.detached), false); // who is late is inside a walk that maps nothing any more
-  putBack(orphans(), takeAll(pgt.retired));
+/** A page table ends. False: another thread has it in its hands and does not let go; it ends when that one does. */
+export function settleLast(pgt: Pgt): bool {
+  if (!holdLast(pgt)) return false;
+  settleHeld(pgt, false);
+  leaveBehind(pgt);
+  return true;
 }
 
 /** Frees what tables left behind that have ended. False: somebody is still in the way. */
-export function settleOrphans(): bool {
-  if (isEmpty(orphans())) return true;
-  const pages = takeAll(orphans());
-  const over = grace();
-  if (over) freeAll(pages);
-  else putBack(orphans(), pages);
+export function settleOrphans(patient: bool): bool {
+  if (isEmpty(orphans()) || insideWalk()) return true;
+  takeInto(T_PAGES, orphans());
+  const over = patient ? grace() : graceAtOnce();
+  if (over) freeAll();
+  else putBack(orphans(), takeFrom(T_PAGES));
   return over;
 }

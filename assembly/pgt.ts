@@ -2,11 +2,15 @@
  * The page-table object (struct kvm_pgtable) and the slots that such objects live in. One slot is 256 bytes of
  * shared memory, so a table can be used from every thread that is attached.
  */
-import { header, objects, H_OBJECTS, OBJECT_BYTES, shared, thisThread, toPhysical } from "./layout";
+import {
+  header, objects, H_OBJECTS, H_SLOTS, OBJECT_BYTES, shared, thisThread, thread, threadSlot, toPhysical, T_GENERATION,
+  T_HOLDS_TABLE, T_OWN, T_TABLE,
+} from "./layout";
 import { REFERENCES, TABLES } from "./events";
 import * as events from "./events";
 import * as pool from "./pool";
-import { retire } from "./retire";
+import { retire, treeLink } from "./retire";
+import { awaitChange, blame, LATE_WALK } from "./sync/wait";
 
 /** Beside the event groups in a table's mask: vCPUs with TLBs are there, invalidations reach them through the log. */
 // @ts-ignore: decorator
@@ -76,6 +80,11 @@ import { retire } from "./retire";
 @inline const RETIRED: usize = 192;
 // @ts-ignore: decorator
 @inline const DETACHED: usize = 196;
+/** Who frees what went out of the tree, and has left its lock; DYING: nobody may begin to. */
+// @ts-ignore: decorator
+@inline const USERS: usize = 204;
+// @ts-ignore: decorator
+@inline const DYING: u32 = 1 << 31;
 /** Count of table pages, off the line that every operation reads. */
 // @ts-ignore: decorator
 @inline const TABLES_IN_USE: usize = 200;
@@ -148,7 +157,9 @@ export function takeSlot(kind: u32): usize {
   for (let slot = objects; slot < end; slot += OBJECT_BYTES) {
     if (atomic.cmpxchg<u32>(slot, FREE_SLOT, kind) != FREE_SLOT) continue; // taken: try the next one
     const generation = load<u32>(slot, offsetof<Pgt>("generation"));
-    memory.fill(slot + 4, 0, OBJECT_BYTES - 4);
+    // The lock is left alone: who waits for a lock that was here still counts in it.
+    memory.fill(slot + 4, 0, MMU_LOCK - 4);
+    memory.fill(slot + RETIRED, 0, OBJECT_BYTES - RETIRED);
     store<u32>(slot, generation + 1, offsetof<Pgt>("generation"));
     return slot;
   }
@@ -186,6 +197,70 @@ export function setEvents(pgt: Pgt, mask: u32): void {
     if (found == old) return;
     old = found; // lost to a vCPU that came or went: keep what it says
   }
+}
+
+/**
+ * Holds the object of a table although its lock is left, and notes that in the thread's slot. False: it is being destroyed.
+ */
+export function hold(pgt: Pgt): bool {
+  const word = changetype<usize>(pgt) + USERS;
+  let users = atomic.load<u32>(word);
+  while (!(users & DYING)) {
+    const found = atomic.cmpxchg<u32>(word, users, users + 1);
+    if (found == users) {
+      noteTable(pgt);
+      store<u32>(thread, 1, T_HOLDS_TABLE);
+      return true;
+    }
+    users = found; // lost to another that comes or goes
+  }
+  return false;
+}
+
+function noteTable(pgt: Pgt): void {
+  store<u32>(thread, <u32>changetype<usize>(pgt), T_TABLE);
+  store<u32>(thread, pgt.generation, T_GENERATION);
+}
+
+/** True: the table is destroyed and this was the last that held it, so what is left of it is the caller's to bury. */
+export function unhold(pgt: Pgt, slot: usize): bool {
+  store<u32>(slot, 0, T_HOLDS_TABLE);
+  return letGoOf(pgt);
+}
+
+// @ts-ignore: decorator
+@inline function letGoOf(pgt: Pgt): bool { return atomic.sub<u32>(changetype<usize>(pgt), 1, USERS) - 1 == DYING; }
+
+/**
+ * Nobody begins to hold the table from now on, and its destroyer holds it until `releaseTable`. False: somebody else does
+ * and has not let go of it.
+ */
+export function holdLast(pgt: Pgt): bool {
+  const word = changetype<usize>(pgt) + USERS;
+  atomic.add<u32>(word, 1);
+  for (let users = atomic.or<u32>(word, DYING) | DYING; users != (DYING | 1); users = atomic.load<u32>(word)) {
+    if (awaitChange<u32>(word, users)) continue;
+    blame(holderOf(pgt), LATE_WALK);
+    return false;
+  }
+  return true;
+}
+
+/** A thread that holds the table. */
+function holderOf(pgt: Pgt): u32 {
+  const slots = atomic.load<u32>(header, H_SLOTS);
+  let number: u32 = 0;
+  for (; number < slots; number++) {
+    const slot = threadSlot(number);
+    if (load<u32>(slot, T_HOLDS_TABLE) && load<u32>(slot, T_TABLE) == <u32>changetype<usize>(pgt)) break;
+  }
+  return number;
+}
+
+/** Gives the object of a destroyed table up. False: another thread still holds it, and will bury it. */
+export function releaseTable(pgt: Pgt): bool {
+  const isHeld = (atomic.load<u32>(changetype<usize>(pgt), USERS) & DYING) != 0; // else no other thread was there
+  return !isHeld || letGoOf(pgt);
 }
 
 export function releaseSlot(slot: usize): void { atomic.store<u32>(slot, FREE_SLOT); }
@@ -231,6 +306,18 @@ export function forgetPages(pgt: Pgt, pages: u32): void {
 export function releasePage(pgt: Pgt, page: usize): void {
   if (shared && !reaping) retire(pgt.retired, page, pgt.pageShift, 1);
   else pool.free(page, pgt.pageShift, 1);
+}
+
+/** Notes a tree that no entry points at, below an entry of `level`: should this thread end while it waits, it can be found. */
+export function keepTree(pgt: Pgt, table: usize, level: i32): void {
+  if (!shared) return;
+  noteTable(pgt);
+  store<u32>(thread, treeLink(table, level), T_OWN);
+}
+
+/** The tree is about to be linked, or freed. */
+export function letGo(): void {
+  if (shared) store<u32>(thread, 0, T_OWN);
 }
 
 /** One reference less; the last one frees the page, which may still hold entries (a marker at least). */

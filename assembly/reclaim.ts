@@ -4,16 +4,35 @@
  */
 import * as cache from "./cache";
 import { EINVAL } from "./errno";
-import { header, H_OBJECTS, OBJECT_BYTES, objects, threadSlot, T_HOLDS } from "./layout";
-import { HYP, Pgt, STAGE2 } from "./pgt";
-import { forgetCoalesce } from "./pool";
+import { header, H_OBJECTS, OBJECT_BYTES, objects, threadSlot, T_GENERATION, T_HOLDS, T_HOLDS_TABLE, T_OWN, T_PAGES, T_TABLE, T_TREES } from "./layout";
+import { bury } from "./operation";
+import { HYP, liveGeneration, Pgt, STAGE2, unhold } from "./pgt";
+import { forgetCoalesce, pageAt } from "./pool";
+import { detach, levelIn, orphans, putBack, putBackTrees } from "./retire";
 import { forgetWaiting, HOLDS, takeFromDead, WAITS } from "./sync/lock";
-import { endSections, flagsOf, giveThread, HAS_CLAIM, HAS_WRITE, isOther, isTaken } from "./sync/thread";
+import { beginReclaim, endSections, flagsOf, giveThread, HAS_CLAIM, HAS_WRITE } from "./sync/thread";
 import { destroyAllOf } from "./vcpu/create";
+
+/** What it had in its hands while it waited is freed by the next operation that can. */
+function takeOver(slot: usize): void {
+  putBack(orphans(), pageAt(load<u32>(slot, T_PAGES)));
+  const table = <usize>load<u32>(slot, T_TABLE);
+  const holds = load<u32>(slot, T_HOLDS_TABLE) != 0; // then the object is still the same, destroyed or not
+  if (table && (holds || liveGeneration(table) == load<u32>(slot, T_GENERATION))) {
+    const detached = changetype<Pgt>(table).detached;
+    putBackTrees(detached, pageAt(load<u32>(slot, T_TREES)));
+    const own = load<u32>(slot, T_OWN);
+    if (own) detach(detached, pageAt(own), levelIn(own));
+  }
+  if (holds && unhold(changetype<Pgt>(table), slot)) bury(changetype<Pgt>(table));
+  store<u32>(slot, 0, T_PAGES);
+  store<u32>(slot, 0, T_TREES);
+  store<u32>(slot, 0, T_OWN);
+}
 
 /** What the thread was in the middle of (sync/thread.ts), or -EINVAL: the slot is free, or the caller's own. */
 export function reclaim(number: u32): i32 {
-  if (!isTaken(number) || !isOther(number)) return -EINVAL;
+  if (!beginReclaim(number)) return -EINVAL;
   let flags = flagsOf(number);
   const holds = <usize>atomic.load<u32>(threadSlot(number), T_HOLDS);
   if (holds && (holds & HOLDS) == WAITS) forgetWaiting(holds);
@@ -22,11 +41,11 @@ export function reclaim(number: u32): i32 {
     const kind = atomic.load<u32>(slot);
     if (kind == STAGE2 || kind == HYP) {
       if (takeFromDead(changetype<Pgt>(slot).lock, number) && !(flags & HAS_CLAIM)) flags |= HAS_WRITE;
-    } else if (cache.isCacheOf(slot, number)) {
-      cache.destroy(slot);
     }
   }
+  cache.destroyAllOf(number);
   destroyAllOf(number);
+  takeOver(threadSlot(number));
   endSections(number);
   forgetCoalesce(number);
   giveThread(threadSlot(number));

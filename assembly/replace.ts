@@ -8,9 +8,9 @@ import * as events from "./events";
 import { levelShift } from "./geometry";
 import { thisThread, toPhysical } from "./layout";
 import { completeTlbi, flushRange, tlbiIpa } from "./maintenance";
-import { getPage, putPage } from "./pgt";
+import { getPage, keepTree, putPage } from "./pgt";
 import * as slots from "./slot";
-import { SKIP_BBM_TLBI, Walk } from "./walk";
+import { childOf, SKIP_BBM_TLBI, Walk } from "./walk";
 
 /**
  * Takes `old` out. False: another walker holds the marker or the entry changed; nothing was written. A shared walk
@@ -32,9 +32,10 @@ export function breakEntry(walk: Walk, slot: usize, old: u64, level: i32): bool 
     } else {
       tlbiIpa(pgt, walk.addr, level);
     }
-    completeTlbi(pgt);
   }
-  if (isCounted(old)) putPage(pgt, slot);
+  if (isCounted(old)) putPage(pgt, slot); // before it waits: a marker whose owner has died then holds no reference
+  if (isTable(old, level)) keepTree(pgt, childOf(old), level);
+  completeTlbi(pgt);
   return true;
 }
 

@@ -3,7 +3,7 @@
  * has passed (sync/completion.ts). A list is one word, unit + 1 of its first page; links are in the pages' metadata, so
  * nothing can run out. Who frees takes the whole list: a push cannot meet a page that left and came back (no ABA).
  */
-import { header, H_RETIRED, H_RETIRING } from "./layout";
+import { header, H_RETIRED, H_RETIRING, thread, T_PAGES } from "./layout";
 import * as pool from "./pool";
 
 /** The list for pages whose page table has ended. */
@@ -31,6 +31,12 @@ function push(list: usize, page: usize): void {
 // Sub-trees: the table at the top, with the level of the entry that pointed at it beside the link. Their pages keep their
 // reference counts, as a walk that is still inside may get and put.
 
+/** A link that names a sub-tree, and the level of the entry that points, pointed or will point at it. */
+export function treeLink(table: usize, level: i32): u32 { return pool.linkTo(table) | <u32>(level & 7) << LEVEL_SHIFT; }
+
+/** Level in such a link. */
+export function levelIn(link: u32): i32 { return <i32>(link << (29 - LEVEL_SHIFT)) >> 29; }
+
 /** Puts a sub-tree aside that an entry of `level` pointed at. */
 export function detach(list: usize, table: usize, level: i32): void {
   let first = atomic.load<u32>(list);
@@ -43,7 +49,7 @@ export function detach(list: usize, table: usize, level: i32): void {
 }
 
 /** Level of the entry that pointed at a sub-tree. */
-export function levelAbove(table: usize): i32 { return <i32>(pool.linkOf(table) << (29 - LEVEL_SHIFT)) >> 29; }
+export function levelAbove(table: usize): i32 { return levelIn(pool.linkOf(table)); }
 
 // @ts-ignore: decorator
 @inline const LEVEL_SHIFT: u32 = 24;
@@ -58,10 +64,24 @@ export function takeAll(list: usize): usize {
   return isEmpty(list) ? 0 : pool.pageAt(atomic.xchg<u32>(list, 0));
 }
 
-/** Frees the pages from `page` on. */
-export function freeAll(page: usize): void {
+/** The same into this thread's hands: T_PAGES or T_TREES. */
+export function takeInto(hand: usize, list: usize): void {
+  if (!isEmpty(list)) store<u32>(thread + hand, atomic.xchg<u32>(list, 0));
+}
+
+/** What this thread has in its hands, which are empty then. */
+export function takeFrom(hand: usize): usize {
+  const page = pool.pageAt(load<u32>(thread + hand));
+  store<u32>(thread + hand, 0);
+  return page;
+}
+
+/** Frees the pages that this thread has in its hands (T_PAGES). */
+export function freeAll(): void {
+  let page = pool.pageAt(load<u32>(thread, T_PAGES));
   while (page) {
     const next = pool.nextPage(page);
+    store<u32>(thread, pool.linkTo(next), T_PAGES);
     atomic.sub<u32>(header, pool.retiredUnits(page), H_RETIRING);
     pool.freeRetired(page);
     page = next;

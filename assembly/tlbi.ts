@@ -58,10 +58,16 @@ import { H_TLBI_HEAD, header, RECORD_BYTES, TLBI_RECORDS, tlbiLog } from "./layo
   return tlbiLog + <usize>(number & (TLBI_RECORDS - 1)) * RECORD_BYTES;
 }
 
+/** A broadcast was logged since this thread last took something away: there is a position to catch up with. */
+export let recorded: bool = false;
+
+export function forgetRecord(): void { recorded = false; }
+
 /** Logs one invalidation. `pages` of 4 KiB from `address`; `threads` is one thread's number or ALL_THREADS. */
 export function announce(
   op: u32, level: i32, vmid: u32, asid: u32, address: u64, pages: u32, threads: u32,
 ): void {
+  if (threads == ALL_THREADS) recorded = true;
   const number = atomic.add<u32>(header, 1, H_TLBI_HEAD);
   const record = recordAt(number);
   atomic.store<u32>(record, 0); // from here on it is nobody's: a reader of the last round finds out

@@ -47,7 +47,8 @@ export interface Core {
   thread_describe(slot: number): number;
   /** Releases everything of a thread that has ended: THREAD_FLAG bits of what it was in, or -EINVAL (free, or this thread). */
   thread_reclaim(slot: number): number;
-  /** After -ETIMEDOUT: r[0] slot of the thread that did not answer, r[1] its vCPU or 0, r[2] LATE. */
+  /** After -ETIMEDOUT: r[0] slot of the thread that did not answer, r[1] its vCPU or 0, r[2] LATE, r[3] bits of all that did not, of the first 64
+   *  threads. */
   late(): void;
 
   // ---- mmu_lock of a page table ---------------------------------------------------------------------------
@@ -57,7 +58,7 @@ export interface Core {
   /** 0, -EBUSY (r[0] pointer of the word that is worth waiting on, r[1] its value), -EDEADLK. */
   lock_try_read(pgt: number): number;
   lock_try_write(pgt: number): number;
-  /** 0, or -EPERM: this thread does not hold that side. Also -ETIMEDOUT: released, but pages wait for a grace period. */
+  /** 0, or -EPERM: this thread does not hold that side. */
   unlock_read(pgt: number): number;
   unlock_write(pgt: number): number;
   /** One step without waiting: 0 held, -EBUSY counted as a reader that waits, which goes before the next writer: call again
@@ -285,7 +286,7 @@ export interface Core {
   /** A broadcast by software outside every guest, for this VMID. Arguments as above. 0, -EDEADLK (inside a bracket), -ETIMEDOUT. */
   engine_tlbi(op: number, vmid: number, level: number): number;
   /** Opens and closes the bracket in which a translation is good; poll applies what was invalidated meanwhile. Number of TLBIs
-   *  applied. enter: -EBUSY if another vCPU of this thread is inside, r[0] its number. */
+   *  applied. enter: -EBUSY if another vCPU of this thread is inside, r[0] its number; -EDEADLK if the thread has a lock. */
   vcpu_enter(v: number): number;
   vcpu_exit(v: number): void;
   vcpu_poll(v: number): number;

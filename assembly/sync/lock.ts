@@ -191,7 +191,7 @@ function passOn(lock: usize): void {
 
 /** Slot of a reader that is still inside, from `number` on; or the number of slots. */
 function readerFrom(lock: usize, number: u32): u32 {
-  const slots = load<u32>(header, H_SLOTS);
+  const slots = atomic.load<u32>(header, H_SLOTS);
   for (; number < slots; number++) {
     const slot = threadSlot(number);
     if (slot == thread || !(atomic.load<u32>(slot, T_WALK) & 1)) continue;
@@ -204,7 +204,7 @@ export function tryWrite(lock: usize): i32 {
   if (mustNot()) return -EDEADLK;
   if (!claim(lock)) return tellWord(lock + WRITER, -EBUSY);
   const reader = readerFrom(lock, 0);
-  if (reader < load<u32>(header, H_SLOTS)) {
+  if (reader < atomic.load<u32>(header, H_SLOTS)) {
     abandon(lock);
     return tellWord(threadSlot(reader) + T_WALK, -EBUSY);
   }
@@ -239,7 +239,7 @@ function awaitTurn(lock: usize): void {
 }
 
 function awaitReaders(lock: usize): i32 {
-  const slots = load<u32>(header, H_SLOTS);
+  const slots = atomic.load<u32>(header, H_SLOTS);
   for (let number = readerFrom(lock, 0); number < slots; number = readerFrom(lock, number)) {
     const word = threadSlot(number) + T_WALK;
     const counter = atomic.load<u32>(word);
@@ -259,7 +259,7 @@ export function claimWrite(lock: usize): i32 {
     if (!claim(lock)) return tellWord(lock + WRITER, -EBUSY);
   }
   const reader = readerFrom(lock, 0);
-  if (reader < load<u32>(header, H_SLOTS)) return tellWord(threadSlot(reader) + T_WALK, -EAGAIN);
+  if (reader < atomic.load<u32>(header, H_SLOTS)) return tellWord(threadSlot(reader) + T_WALK, -EAGAIN);
   hold(lock | WRITES);
   return 0;
 }

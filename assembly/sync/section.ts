@@ -25,6 +25,11 @@ import { shared, thread, T_HARDWARE, T_WALK } from "../layout";
 /** False: nothing to leave, as this engine is one thread's or the thread is inside already. */
 // @ts-ignore: decorator
 @inline export function enterHardware(): bool { return enter(T_HARDWARE); }
+/** For calls from outside, which never are inside another: a section that is open was left so by a trap, and ends with this. */
+export function openHardware(): bool {
+  enterHardware();
+  return shared;
+}
 // @ts-ignore: decorator
 @inline export function leaveHardware(): void { leave(T_HARDWARE); }
 // @ts-ignore: decorator

@@ -4,7 +4,7 @@
  */
 import {
   HEADER_BYTES, H_SLOTS, H_THREADS, thisThread, thread, threadSlot, THREAD_BYTES, T_BRACKET, T_BLOCKS, T_FAILURES,
-  T_HARDWARE, T_HOLDS, T_MONITOR, T_MONITOR_VALUE, T_PATIENCE, T_RANDOM, T_SPINS, T_SPURIOUS, T_STATE, T_WALK, header,
+  T_HARDWARE, T_HOLDS, T_HOLDS_TABLE, T_MONITOR, T_OWN, T_PAGES, T_TREES, T_MONITOR_VALUE, T_PATIENCE, T_RANDOM, T_SPINS, T_SPURIOUS, T_STATE, T_WALK, header,
 } from "../layout";
 import { CLAIMS, HOLDS, READS, WAITS, WRITES } from "./lock";
 
@@ -12,6 +12,8 @@ import { CLAIMS, HOLDS, READS, WAITS, WRITES } from "./lock";
 @inline const FREE: u32 = 0;
 // @ts-ignore: decorator
 @inline const TAKEN: u32 = 1;
+// @ts-ignore: decorator
+@inline const RECLAIMED: u32 = 2; // somebody is clearing up
 // @ts-ignore: decorator
 @inline const SPINS: u32 = 1000;
 // @ts-ignore: decorator
@@ -55,6 +57,10 @@ function clear(slot: usize): void {
   store<u64>(slot, 0, T_MONITOR_VALUE);
   atomic.store<u64>(slot, 0, T_BRACKET);
   store<u32>(slot, 0, T_HOLDS);
+  store<u32>(slot, 0, T_PAGES);
+  store<u32>(slot, 0, T_TREES);
+  store<u32>(slot, 0, T_OWN);
+  store<u32>(slot, 0, T_HOLDS_TABLE);
   store<u32>(slot, SPINS, T_SPINS);
   store<u32>(slot, PATIENCE, T_PATIENCE);
   store<u32>(slot, 1, T_BLOCKS);
@@ -84,6 +90,12 @@ export function configureThread(blocks: bool, spins: u32, patience: u32): void {
 // @ts-ignore: decorator
 @inline export function isTaken(number: u32): bool {
   return number < load<u32>(header, H_THREADS) && atomic.load<u32>(threadSlot(number), T_STATE) == TAKEN;
+}
+
+/** Whether this thread is the one that clears up. Lost: another does, or the slot is free. */
+export function beginReclaim(number: u32): bool {
+  if (number >= load<u32>(header, H_THREADS) || number == thisThread()) return false;
+  return atomic.cmpxchg<u32>(threadSlot(number), TAKEN, RECLAIMED, T_STATE) == TAKEN;
 }
 
 /** What a thread is in the middle of. */
@@ -118,6 +130,3 @@ function endSection(word: usize): void {
   if (counter & 1) atomic.store<u32>(word, counter + 1);
   atomic.notify(word, -1);
 }
-
-// @ts-ignore: decorator
-@inline export function isOther(number: u32): bool { return number != thisThread(); }

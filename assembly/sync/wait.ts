@@ -23,20 +23,28 @@ import { thread, threadSlot, T_BLOCKS, T_BRACKET, T_PATIENCE, T_SPINS } from "..
 // @ts-ignore: decorator
 @inline export const LATE_WRITER: u32 = 5;
 
-// Who did not answer in this thread's last operation; reason 0: nobody.
+// Who did not answer in this thread's last operation; reason 0: nobody. The first of them, and all of the first 64 threads.
 export let lateThread: u32 = 0;
 export let lateVcpu: u32 = 0;
 export let lateReason: u32 = 0;
+export let lateThreads: u64 = 0;
 
 /** A new operation has its patience before it. */
-// @ts-ignore: decorator
-@inline export function beginWaiting(): void { lateReason = 0; }
+export function beginWaiting(): void {
+  lateReason = 0;
+  lateThreads = 0;
+}
+
+/** Whether this thread was waited for in vain already. Of the 65th and beyond nobody remembers it: they are waited for anew. */
+export function wasLate(number: u32): bool { return number < 64 && (lateThreads >> number & 1) != 0; }
 
 // @ts-ignore: decorator
 @inline export function isLate(): bool { return lateReason != 0; }
 
 /** Notes who did not answer. The vCPU is the one that is inside its bracket by now, if any. */
 export function blame(number: u32, reason: u32): void {
+  if (number < 64) lateThreads |= <u64>1 << number;
+  if (lateReason) return; // somebody was later
   lateThread = number;
   lateVcpu = <u32>(atomic.load<u64>(threadSlot(number), T_BRACKET) >> 32);
   lateReason = reason;
@@ -55,6 +63,15 @@ export function blame(number: u32, reason: u32): void {
 // @ts-ignore: decorator
 @inline const NOT_EQUAL: i32 = 1;
 
+/** Patience for one who is late is not begun anew for the next: what is left is enough for whoever does answer. */
+// @ts-ignore: decorator
+@inline const SHORT_PATIENCE: u32 = 20; // ms
+
+function patienceNow(): i64 {
+  const patience = load<u32>(thread, T_PATIENCE);
+  return isLate() ? min(patience, SHORT_PATIENCE) : patience;
+}
+
 // @ts-ignore: decorator
 @inline export function mayBlock(): bool { return load<u32>(thread, T_BLOCKS) != 0; }
 
@@ -68,7 +85,7 @@ export function spinWhile(word: usize, value: u32): bool {
 
 /** Waits until the word (u32 or u64) is no longer `value`. False: patience has ended. */
 export function awaitChange<T>(word: usize, value: T): bool {
-  const patience = <i64>load<u32>(thread, T_PATIENCE);
+  const patience = patienceNow();
   if (!mayBlock()) return look<T>(word, value, patience * LOOKS_PER_MS);
   if (look<T>(word, value, load<u32>(thread, T_SPINS))) return true;
   let slice = FIRST_SLICE;
@@ -87,7 +104,7 @@ export function nap<T>(word: usize, value: T): void {
 /** How many naps make up this thread's patience, about: a sleep takes several times as long as it asks for. */
 export function patienceInNaps(): u32 {
   const each = mayBlock() ? FIRST_SLICE * 4 : NS_PER_MS / LOOKS_PER_MS;
-  return <u32>min(<i64>load<u32>(thread, T_PATIENCE) * NS_PER_MS / each, <i64>i32.MAX_VALUE);
+  return <u32>min(patienceNow() * NS_PER_MS / each, <i64>i32.MAX_VALUE);
 }
 
 function look<T>(word: usize, value: T, looks: i64): bool {

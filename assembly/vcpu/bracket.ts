@@ -4,8 +4,9 @@
  * A translation in between applies what was logged to the TLB, but says nothing here: only enter and poll speak for the
  * addresses that the caller still has.
  */
-import { EBUSY } from "../errno";
+import { EBUSY, EDEADLK } from "../errno";
 import { setResult, thread, T_BRACKET } from "../layout";
+import { holdsNothing } from "../sync/lock";
 import { head } from "../tlbi";
 import { applyInvalidations } from "./invalidate";
 import { derived, Vcpu } from "./state";
@@ -18,8 +19,12 @@ import { derived, Vcpu } from "./state";
   atomic.store<u64>(thread, <u64>number << 32 | position, T_BRACKET);
 }
 
-/** How many invalidations were applied; -EBUSY: another vCPU of this thread is inside, its number in result 0. */
+/**
+ * How many invalidations were applied; -EBUSY: another vCPU of this thread is inside, its number in result 0; -EDEADLK: the
+ * thread has a lock, whose next owner may wait for this very bracket.
+ */
 export function enterBracket(v: Vcpu): i32 {
+  if (!holdsNothing()) return -EDEADLK;
   const number = derived(v).number;
   const other = <u32>(inside() >> 32);
   if (other && other != number) {

@@ -1,13 +1,13 @@
 /** The ABI of vCPUs and of the physical memory map. VAs cross as signed f64, or raw in the argument block. */
-import { ETIMEDOUT } from "../errno";
+import { ENOENT, ETIMEDOUT } from "../errno";
 import { TLBI } from "../events";
 import * as events from "../events";
 import { argument, setResult, shared, thisThread } from "../layout";
-import { addSegment, describeSegment, pointerTo, removeSegment } from "../memory";
+import { addSegment, describeSegment, freeSegment, hideSegment, pointerTo } from "../memory";
 import { ALL_THREADS, announce, VAE1 } from "../tlbi";
 import { signedWord, word } from "../number";
 import { complete } from "../sync/completion";
-import { enterHardware, leaveHardware } from "../sync/section";
+import { openHardware, leaveHardware } from "../sync/section";
 import { beginWaiting, isLate } from "../sync/wait";
 import { refuse, vcpuInside } from "../operation";
 import * as access from "./access";
@@ -29,7 +29,16 @@ import { translate, translateMany } from "./translate";
 // ---- physical memory map ---------------------------------------------------------------------------------------
 
 export function map_add(pa: f64, pointer: usize, bytes: f64): i32 { return addSegment(word(pa), pointer, word(bytes)); }
-export function map_remove(pa: f64): i32 { return removeSegment(word(pa)); }
+
+/** Returns when no vCPU is in the middle of an access to what was there. */
+export function map_remove(pa: f64): i32 {
+  const segment = hideSegment(word(pa));
+  if (!segment) return -ENOENT;
+  const result = completed();
+  if (result == 0) freeSegment(segment); // else it stays taken: somebody may still be about to use it
+  return result;
+}
+
 export function map_segment(index: u32): bool { return describeSegment(index); }
 export function map_pointer(pa: f64): usize { return pointerTo(word(pa)); }
 
@@ -43,7 +52,7 @@ export function vcpu_configure(v: usize): void { configure(vcpu(v)); }
 export function vcpu_clear_exclusive(v: usize): void { monitor.open(vcpu(v)); }
 
 export function vcpu_hacdbs(v: usize): u32 {
-  const entered = enterHardware();
+  const entered = openHardware();
   const processed = clean(vcpu(v));
   if (entered) leaveHardware();
   return processed;
@@ -59,35 +68,35 @@ export function vcpu_translate_many(v: usize, from: usize, to: usize, count: u32
 // What follows uses the page that it finds, so it is a hardware section from the first look at the TLB to the last byte.
 
 export function vcpu_probe(v: usize, mode: u32): i32 {
-  const entered = enterHardware();
+  const entered = openHardware();
   const done = probe(vcpu(v), argument(0), mode);
   if (entered) leaveHardware();
   return done ? 0 : code(vcpu(v));
 }
 
 export function vcpu_at(v: usize, op: u32): i32 {
-  const entered = enterHardware();
+  const entered = openHardware();
   const done = addressTranslate(vcpu(v), op, argument(0));
   if (entered) leaveHardware();
   return done ? 0 : code(vcpu(v));
 }
 
 export function vcpu_read(v: usize, va: f64, size: u32): f64 {
-  const entered = enterHardware();
+  const entered = openHardware();
   const done = access.read(vcpu(v), signedWord(va), size, READ);
   if (entered) leaveHardware();
   return done ? <f64>access.low : <f64>code(vcpu(v));
 }
 
 export function vcpu_write(v: usize, va: f64, size: u32, value: f64): i32 {
-  const entered = enterHardware();
+  const entered = openHardware();
   const done = access.write(vcpu(v), signedWord(va), size, WRITE, signedWord(value), 0);
   if (entered) leaveHardware();
   return done ? 0 : code(vcpu(v));
 }
 
 export function vcpu_access(v: usize, op: u32, size: u32, flags: u32): i32 {
-  const entered = enterHardware();
+  const entered = openHardware();
   const result = accessOf(vcpu(v), op, size, flags);
   if (entered) leaveHardware();
   return result;

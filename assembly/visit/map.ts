@@ -11,7 +11,7 @@ import * as events from "../events";
 import { leafLevel, levelShift } from "../geometry";
 import { scratch, shared, S_VISITOR, toPhysical } from "../layout";
 import { cleanDataCache, dsbIshst, invalidateInstructionCache } from "../maintenance";
-import { IDMAP, KEEP_PERMISSIONS, KEEP_UNLINKED, NVHE, discardPage, PAGES_ONLY, Pgt } from "../pgt";
+import { IDMAP, KEEP_PERMISSIONS, KEEP_UNLINKED, NVHE, discardPage, keepTree, letGo, PAGES_ONLY, Pgt } from "../pgt";
 import * as pool from "../pool";
 import { detach } from "../retire";
 import { isCacheable, REFUSED, stage2Attributes } from "../prot";
@@ -48,6 +48,7 @@ export class MapVisitor extends Walk {
     const result = this.install(slot, old, level);
     if (result != 0) return result;
     const table = childOf(old);
+    letGo();
     if (this.handsOver(table, level)) return 0;
     // Beside others nothing can be counted in there yet: one of them may be about to map into it.
     if (this.shared && shared) detach(this.pgt.detached, table, level);
@@ -152,15 +153,18 @@ export class MapVisitor extends Walk {
     const table = takePage(this.pgt, this.cache);
     if (!table) return -ENOMEM;
     const filled = this.quiet && this.fillTable(table, level + 1);
+    if (!this.unlinked) keepTree(this.pgt, table, level);
     while (!breakEntry(this, slot, old, level)) {
       if (!this.shared && old != LOCKED) {
         old = slots.read(slot); // lost to hardware: break what is there now
         continue;
       }
+      letGo();
       if (filled) pool.setReferences(table, 1);
       discardPage(this.pgt, table);
       return -EAGAIN;
     }
+    if (!this.unlinked) letGo();
     makeEntry(this, slot, tableEntry(toPhysical(table)), level);
     return filled ? HANDLED : 0;
   }

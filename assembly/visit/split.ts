@@ -4,7 +4,7 @@ import { EAGAIN, EINVAL, ENOMEM } from "../errno";
 import { levelShift } from "../geometry";
 import { scratch, S_BUILDER, S_VISITOR, toPhysical } from "../layout";
 import { dsbIshst } from "../maintenance";
-import { discardPage, Pgt } from "../pgt";
+import { discardPage, keepTree, letGo, Pgt } from "../pgt";
 import { REFUSED, stage2Attributes, stage2Prot } from "../prot";
 import { breakEntry, makeEntry } from "../replace";
 import * as slots from "../slot";
@@ -62,7 +62,10 @@ class SplitVisitor extends Walk {
     while (isValid(old)) {
       const table = this.tableFor(old, level);
       if (table >= <usize>-4095) return <i32>table;
-      if (this.breakBlock(slot, old, level)) {
+      keepTree(this.pgt, table, level);
+      const broken = this.breakBlock(slot, old, level);
+      letGo();
+      if (broken) {
         makeEntry(this, slot, tableEntry(toPhysical(table)), level);
         return 0;
       }

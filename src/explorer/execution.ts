@@ -47,7 +47,7 @@ export class Execution {
     for (const [agent, program] of play.programs.entries()) {
       if (program === undefined || this.ending !== undefined) continue;
       this.#live |= 1 << agent;
-      this.#begin(agent);
+      this.#advance(agent);
     }
     this.#look();
   }
@@ -172,21 +172,12 @@ export class Execution {
     };
   }
 
+  /** Performs what the agent is stopped for, if it is, and all up to the next stop. */
   #advance(agent: number, answer?: number): void {
     this.scene.current = agent;
     try {
-      this.#coroutine(agent).advance(answer);
-      this.#proceed(agent);
-    } catch (error) {
-      this.#fail(agent, error);
-    } finally {
-      this.scene.current = -1;
-    }
-  }
-
-  #begin(agent: number): void {
-    this.scene.current = agent;
-    try {
+      const coroutine = this.#coroutine(agent);
+      if (coroutine.busy) coroutine.advance(answer);
       this.#proceed(agent);
     } catch (error) {
       this.#fail(agent, error);

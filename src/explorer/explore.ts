@@ -1,15 +1,18 @@
 /**
  * Looks for a schedule that ends in something forbidden. First a few random ones, which find out what agents share; then
  * all of them, up to the order of independent steps; if there are too many, all with few preemptions, and random ones for
- * as long as there is time. Learning that one more word is shared starts the complete search anew.
+ * as long as there is time. Learning that one more word is shared starts a complete search anew.
+ *
+ * What "all" means: accesses happen one after the other, as WebAssembly's atomics do; a vector access, a fill and a copy
+ * are one step each; a wait for a while ends by itself only when nobody else can go on (waiting.ts).
  */
 import { Bounded } from "./bounded.ts";
 import { Dpor } from "./dpor.ts";
 import { Execution, type Play } from "./execution.ts";
 import { Random } from "./random.ts";
-import { Guided, Replay, type Turn, turnsOf } from "./schedule.ts";
+import { Replay, type Turn, turnsOf } from "./schedule.ts";
 import { type Scene, UNIT_OF_WORK } from "./scene.ts";
-import { type Failing, shrink } from "./shrink.ts";
+import { shrink } from "./shrink.ts";
 import { type Strategy, drive } from "./strategy.ts";
 import type { Event } from "./event.ts";
 
@@ -50,6 +53,8 @@ export interface Findings {
   redundant: number;
   /** Whether there is no schedule that is not equivalent to one of these. */
   exhaustive: boolean;
+  /** If not: all with at most so many preemptions were run; -1: not even those without. */
+  preemptions: number;
   /** Schedules that ended in something forbidden. */
   forbidden: number;
   /** The first of them, made as short as it gets. */
@@ -58,7 +63,9 @@ export interface Findings {
 
 const WARM_UP = 40;
 const SHARE_OF_WARM_UP = 0.1;
-const SHARE_OF_ALL = 0.7;
+const SHARE_OF_ALL = 0.6;
+const SHARE_OF_BOUNDED = 0.7;
+const QUICK_PREEMPTIONS = 2;
 const QUICK_LOOK = 3000;
 const FOREVER = 2 ** 31;
 
@@ -121,11 +128,12 @@ class Search {
   run(): Findings {
     const { seed, preemptions, first } = this.#settings;
     this.#warmUp();
-    if (first) this.#quickLook();
+    if (first) this.#fewPreemptions(QUICK_PREEMPTIONS, QUICK_LOOK);
     if (!this.#over) this.#all();
-    if (!this.#found.exhaustive)
-      for (let bound = 0; bound <= preemptions; bound++) this.#schedules(new Bounded(bound));
-    if (!this.#found.exhaustive) this.#schedules(new Random(seed, FOREVER, preemptions));
+    if (!this.#found.exhaustive) {
+      this.#fewPreemptions(preemptions, FOREVER);
+      this.#schedules(new Random(seed, FOREVER, preemptions));
+    }
     this.#found.failure = this.#shrunk();
     return this.#found;
   }
@@ -149,30 +157,44 @@ class Search {
     scene.everywhere = false;
   }
 
-  #quickLook(): void {
-    let left = QUICK_LOOK;
-    for (let bound = 0; bound < 3 && !this.#over; bound++)
-      this.#schedules(new Bounded(bound), () => left-- <= 0);
+  #fewPreemptions(most: number, runs: number): void {
+    const { scene } = this.#subject;
+    const end = scene.work + (this.#end - scene.work) * SHARE_OF_BOUNDED;
+    let left = runs;
+    for (let bound = 0; bound <= most; bound++) {
+      const strategy = (): Strategy => new Bounded(bound);
+      if (!this.#settled(strategy, () => left-- <= 0 || scene.work > end)) return;
+      this.#found.preemptions = bound;
+    }
   }
 
-  /** The complete search, as often as it learns something on its way. */
   #all(): void {
     const { scene } = this.#subject;
     const end = scene.work + (this.#end - scene.work) * SHARE_OF_ALL;
     const before = this.#found;
-    for (;;) {
-      const known = scene.sharedWords;
+    const strategy = (): Strategy => {
       this.#found = empty();
-      const complete = this.#schedules(
-        new Dpor(scene.names.length),
-        () => scene.work > end || scene.sharedWords !== known,
-      );
-      this.#found.exhaustive = complete && scene.sharedWords === known;
-      if (this.#found.exhaustive || this.#over || scene.work > end) break;
-    }
-    if (this.#found.exhaustive) return;
+      return new Dpor(scene.names.length);
+    };
+    const complete = this.#settled(strategy, () => scene.work > end);
+    this.#found.exhaustive = complete;
+    if (complete) return;
     this.#found.schedules += before.schedules;
     this.#found.forbidden += before.forbidden;
+    this.#found.preemptions = before.preemptions;
+  }
+
+  /** A complete search, as often as it learns something on its way: whether one came to its end and learned nothing. */
+  #settled(strategy: () => Strategy, enough: () => boolean): boolean {
+    const { scene } = this.#subject;
+    for (;;) {
+      const known = scene.sharedWords;
+      const learned = (): boolean => scene.sharedWords !== known;
+      let stop = false;
+      const complete = this.#schedules(strategy(), () => learned() || (stop = enough()));
+      if (!learned()) return complete;
+      if (stop || this.#over) return false;
+    }
   }
 
   /** Whether the strategy has come to its end. */
@@ -198,20 +220,21 @@ class Search {
 
   #shrunk(): Failure | undefined {
     if (this.#failing === undefined) return undefined;
-    const { agents } = this.#shortest(this.#failing);
+    const turns = this.#shortest(this.#failing);
     const once = begin(this.#subject);
-    drive(once.execution, new Guided(agents));
+    drive(once.execution, new Replay(turns));
     const { events } = once.execution;
-    return { message: judge(once) as string, turns: turnsOf(events), events };
+    return { message: judge(once) as string, turns, events };
   }
 
-  #shortest(failing: readonly Turn[]): Failing {
+  #shortest(failing: readonly Turn[]): readonly Turn[] {
     let last: Once | undefined;
     const start = (): Execution => (last = begin(this.#subject)).execution;
-    return shrink(start, () => judge(last as Once), failing);
+    return shrink(start, () => judge(last as Once), failing).turns;
   }
 }
 
 function empty(): Findings {
-  return { schedules: 0, redundant: 0, exhaustive: false, forbidden: 0, failure: undefined };
+  const counts = { schedules: 0, redundant: 0, forbidden: 0 };
+  return { ...counts, exhaustive: false, preemptions: -1, failure: undefined };
 }

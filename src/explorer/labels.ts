@@ -5,7 +5,7 @@ import { UNIT } from "../_region.ts";
 
 /** Sizes of the engine's parts, as in assembly/layout.ts. */
 const HEADER = 4096;
-const THREAD = 64;
+const THREAD = 128;
 const SCRATCH = 16384;
 const OBJECT = 256;
 const RECORD = 32;

@@ -4,7 +4,7 @@
  */
 import { Bounded } from "./bounded.ts";
 import type { Execution } from "./execution.ts";
-import { Guided, Replay, type Turn, switchesIn } from "./schedule.ts";
+import { Guided, Replay, type Turn, switchesIn, turnsOf } from "./schedule.ts";
 import { type Strategy, drive } from "./strategy.ts";
 
 /** Runs one schedule from the start. */
@@ -12,9 +12,10 @@ export type Begin = () => Execution;
 /** What is wrong at the end of a schedule. */
 export type Judge = (execution: Execution) => string | undefined;
 
-/** A schedule that fails, as the agents that went on. */
+/** A schedule that fails: as the agents that went on, and for a scene that knows more by the time it is run again. */
 export interface Failing {
   readonly agents: readonly number[];
+  readonly turns: readonly Turn[];
   readonly switches: number;
 }
 
@@ -42,19 +43,28 @@ export function shrink(begin: Begin, judge: Judge, failing: readonly Turn[]): Fa
 }
 
 function tryOnce(begin: Begin, judge: Judge, strategy: Strategy): Failing | undefined {
-  const execution = begin();
+  return tryThis(begin(), judge, strategy);
+}
+
+function tryThis(execution: Execution, judge: Judge, strategy: Strategy): Failing | undefined {
   if (!drive(execution, strategy) || judge(execution) === undefined) return undefined;
-  const agents = execution.events.map((event) => event.agent);
-  return { agents, switches: switchesIn(execution.events) };
+  const { events } = execution;
+  const agents = events.map((event) => event.agent);
+  return { agents, turns: turnsOf(events), switches: switchesIn(events) };
 }
 
 function fewerPreemptions(begin: Begin, judge: Judge, known: Failing): Failing {
   let left = BOUNDED_RUNS;
-  for (let bound = 0; bound <= MOST_BOUND; bound++) {
-    const strategy = new Bounded(bound);
+  for (let bound = 0; bound <= MOST_BOUND && left > 0; bound++) {
+    let strategy = new Bounded(bound);
+    let words: number | undefined;
     while (left-- > 0 && strategy.next()) {
-      const found = tryOnce(begin, judge, strategy);
+      const execution = begin();
+      const found = tryThis(execution, judge, strategy);
       if (found !== undefined) return isBetter(found, known) ? found : known;
+      const { sharedWords } = execution.scene;
+      if (words !== undefined && words !== sharedWords) strategy = new Bounded(bound); // steps are others now
+      words = sharedWords;
     }
   }
   return known;

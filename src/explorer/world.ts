@@ -63,9 +63,8 @@ export class World {
     const agents = names.map((name, index): [string, Agent] => {
       const core = (coroutines[index] as Scene["coroutines"][number]).core;
       join(core, base);
-      const engine = Engine.over(core, memory, module, base);
+      const engine = Engine.over(core, memory, module, base, id);
       id ??= engine.context.id;
-      Object.defineProperty(engine.context, "id", { value: id });
       core.engine_share();
       core.thread_configure(PATIENCE.blocks, PATIENCE.spins, PATIENCE.ms);
       return [name, { name, engine, core, thread: core.thread_number() }];

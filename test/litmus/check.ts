@@ -41,6 +41,8 @@ export interface Row {
   readonly title: string;
   readonly schedules: number;
   readonly exhaustive: boolean;
+  /** If not exhaustive: all with at most so many preemptions; -1: not even those. */
+  readonly preemptions: number;
   readonly forbidden: number;
   readonly mutants: readonly MutantRow[];
   readonly report: string;
@@ -89,7 +91,7 @@ export function check(litmus: Litmus, engine: Build, mutants: Mutants, budget: B
   } catch (error) {
     const { name, title } = litmus;
     const report = `the test fails: ${error instanceof Error ? error.stack : String(error)}`;
-    const nothing = { schedules: 0, exhaustive: false, forbidden: 1, mutants: [] };
+    const nothing = { schedules: 0, exhaustive: false, preemptions: -1, forbidden: 1, mutants: [] };
     return { name, title, ...nothing, report, milliseconds: performance.now() - start };
   }
 }
@@ -103,10 +105,10 @@ function checked(
   const world = new World(litmus, engine);
   const found = explore(subjectOf(world), settingsOf(litmus, budget, false));
   const rows = litmus.mutants.map((name) => checkMutant(litmus, name, mutants, budget));
-  const { schedules, exhaustive, forbidden, failure } = found;
+  const { schedules, exhaustive, preemptions, forbidden, failure } = found;
   const { name, title } = litmus;
   const report = failure === undefined ? "" : reportOf(world, failure);
-  return { name, title, schedules, exhaustive, forbidden, mutants: rows, report };
+  return { name, title, schedules, exhaustive, preemptions, forbidden, mutants: rows, report };
 }
 
 function checkMutant(litmus: Litmus, name: string, mutants: Mutants, budget: Budget): MutantRow {

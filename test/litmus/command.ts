@@ -104,7 +104,8 @@ export function holds(row: Row): boolean {
 
 /** One line a test; what went wrong below it. */
 export function printRow(row: Row, traces: boolean): string {
-  const how = row.exhaustive ? "all" : "some";
+  const bounded = row.preemptions < 0 ? "some" : `all to ${row.preemptions} preemptions`;
+  const how = row.exhaustive ? "all" : bounded;
   const caught = row.mutants.filter((mutant) => mutant.caught).length;
   const mutants = row.mutants.length === 0 ? "" : `, ${caught}/${row.mutants.length} mutants`;
   const verdict = holds(row) ? "ok  " : "FAIL";

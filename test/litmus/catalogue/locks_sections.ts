@@ -6,7 +6,7 @@ import { type Answers, BLOCK, Bed, agent, forbidden } from "./support.ts";
 
 const ETIMEDOUT = -110;
 /** Thread slots lie before the scratches, of which each thread knows its own (assembly/layout.ts). */
-const SLOT = { bytes: 64, hardware: 32, walk: 36 } as const;
+const SLOT = { bytes: 128, hardware: 32, walk: 36 } as const;
 const SCRATCH_BYTES = 16384;
 const RESULTS = 64;
 
@@ -19,7 +19,7 @@ function slotOf({ core, thread }: Agent): number {
 function diedInside(name: string, what: string, word: number, flag: number, late: number): Litmus {
   return litmus({
     name,
-    title: `a thread ended inside a ${what}: the unmap says so, reclaiming it frees what waits`,
+    title: `a thread ended inside a ${what}: who waits for it says so, reclaiming it frees what waits`,
     agents: ["X", "D"],
     mutants: ["reclaim-leaves-sections"],
     setup(agents, lab) {
@@ -38,6 +38,7 @@ function diedInside(name: string, what: string, word: number, flag: number, late
       const answers: Answers = {};
       function* unmaps(): Part {
         answers.unmap = yield () => core.s2_unmap(bed.pgt, 0, BLOCK);
+        answers.patient = yield () => core.engine_quiesce();
         yield () => core.late();
         const results = (core.args() >>> 0) + RESULTS;
         [answers.who, answers.why] = [bed.lab.read32(results), bed.lab.read32(results + 16)];
@@ -51,7 +52,9 @@ function diedInside(name: string, what: string, word: number, flag: number, late
         programs: { X: unmaps() },
         forbidden: () =>
           forbidden(
-            [answers.unmap !== ETIMEDOUT, `unmap answered ${answers.unmap}`],
+            // Walks hold up no operation, only the pages that went out of the tree.
+            [answers.unmap !== (late === LATE.WALK ? 0 : ETIMEDOUT), `unmap: ${answers.unmap}`],
+            [answers.patient !== ETIMEDOUT, `waiting for the page answered ${answers.patient}`],
             [answers.who !== d.thread || answers.why !== late, "somebody else is to blame"],
             [answers.waiting !== 1, `${answers.waiting} pages wait for D`],
             [answers.flags !== flag, `reclaiming answered ${answers.flags}`],

@@ -81,7 +81,7 @@ const completion: readonly Mutant[] = [
     name: "dsb-overlooks-brackets",
     what: "an invalidation does not wait for vCPUs inside their brackets",
     file: "sync/completion.ts",
-    find: "if (!isBehind(bracket, position) || isLate()) return true;",
+    find: "if (!isBehind(bracket, position)) return true;",
     replace: "if (MUTANT) return true;\n    ORIGINAL",
   },
   {
@@ -102,22 +102,37 @@ const completion: readonly Mutant[] = [
     name: "nothing-to-catch-up-with",
     what: "without TLBs nothing is logged, although a bracket is open",
     file: "maintenance.ts",
-    find: "if (!(pgt.events & WATCHED) && othersInside())",
-    replace: "if (!MUTANT && !(pgt.events & WATCHED) && othersInside())",
+    find: "if (!recorded && othersInside())",
+    replace: "if (!MUTANT && !recorded && othersInside())",
   },
   {
     name: "grace-overlooks-walks",
     what: "a grace period does not wait for software that walks",
     file: "sync/completion.ts",
-    find: "awaitSection(number, slot + T_WALK, LATE_WALK);",
-    replace: "if (!MUTANT) ORIGINAL",
+    find: "staysOpen(slot + T_WALK, naps)",
+    replace: "(!MUTANT && ORIGINAL)",
+    also: [
+      {
+        file: "sync/completion.ts",
+        find: "awaitSection(number, slot + T_WALK, LATE_WALK);",
+        replace: "if (!MUTANT) ORIGINAL",
+      },
+    ],
   },
   {
     name: "grace-overlooks-hardware",
     what: "a grace period does not wait for hardware that walks",
     file: "sync/completion.ts",
-    find: "awaitSection(number, slot + T_HARDWARE, LATE_HARDWARE);\n    awaitSection(number, slot + T_WALK, LATE_WALK);",
-    replace: "if (MUTANT) awaitSection(number, slot + T_WALK, LATE_WALK);\n    else { ORIGINAL }",
+    find: "staysOpen(slot + T_HARDWARE, naps)",
+    replace: "(!MUTANT && ORIGINAL)",
+    also: [
+      {
+        file: "sync/completion.ts",
+        find: "awaitSection(number, slot + T_HARDWARE, LATE_HARDWARE);\n    awaitSection(number, slot + T_WALK, LATE_WALK);",
+        replace:
+          "if (MUTANT) awaitSection(number, slot + T_WALK, LATE_WALK);\n    else { ORIGINAL }",
+      },
+    ],
   },
   {
     name: "lockless-without-section",

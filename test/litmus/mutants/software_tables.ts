@@ -132,8 +132,8 @@ const replacing: readonly Mutant[] = [
     name: "freed-at-once",
     what: "what went out of the tree is freed without a grace period",
     file: "operation.ts",
-    find: "if (grace()) {",
-    replace: "if (MUTANT || grace()) {",
+    find: "if (patient ? grace() : graceAtOnce()) {",
+    replace: "if (MUTANT || (patient ? grace() : graceAtOnce())) {",
   },
 ];
 
