@@ -17,7 +17,7 @@ import {
 import * as monitor from "./monitor";
 import { word } from "./number";
 import * as operate from "./operate";
-import { beginLast, bury, end, isStill, refuse, settle, settleAll, settleLast, settleOrphans, vcpuInside } from "./operation";
+import { beginLast, bury, end, isStill, ownResult, refuse, settle, settleAll, settleLast, settleOrphans, vcpuInside } from "./operation";
 import { HVHE, HYP, liveGeneration, LPA2, Pgt, releaseTable, setEvents, tableOf } from "./pgt";
 import * as pools from "./pool";
 import { hypProt, memoryProt, stage2Prot, unpack } from "./prot";
@@ -89,6 +89,7 @@ export function late(): void {
   setResult(1, lateVcpu);
   setResult(2, lateReason);
   setResult(3, lateThreads);
+  setResult(4, <u64><i64>ownResult);
 }
 
 // ---- mmu_lock --------------------------------------------------------------------------------------------------

@@ -38,6 +38,8 @@ import { reap } from "./visit/free";
 // @ts-ignore: decorator
 @inline const LEAVE_WALK: u32 = 3;
 let undo: u32 = 0;
+/** How the last operation ended, whoever was late. */
+export let ownResult: i32 = 0;
 let undoLock: usize = 0;
 
 /** Number of this thread's vCPU that is inside its bracket, or 0. */
@@ -112,6 +114,7 @@ function endShared(pgt: Pgt, result: i32): i32 {
     letGoOf(pgt);
   }
   if (!isEmpty(orphans())) settleOrphans(false);
+  ownResult = result;
   return isLate() && (result >= 0 || result == -EAGAIN) ? -ETIMEDOUT : result;
 }
 

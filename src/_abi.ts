@@ -48,7 +48,7 @@ export interface Core {
   /** Releases everything of a thread that has ended: THREAD_FLAG bits of what it was in, or -EINVAL (free, or this thread). */
   thread_reclaim(slot: number): number;
   /** After -ETIMEDOUT: r[0] slot of the thread that did not answer, r[1] its vCPU or 0, r[2] LATE, r[3] bits of all that did not, of the first 64
-   *  threads. */
+   *  threads, r[4] what the operation itself came to (signed). */
   late(): void;
 
   // ---- mmu_lock of a page table ---------------------------------------------------------------------------

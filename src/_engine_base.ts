@@ -88,7 +88,7 @@ export class EngineBase implements Disposable {
   /**
    * Releases everything of a thread that has ended without {@link dispose}: its sections, its lock, its vCPUs, caches and
    * batches, its slot. Until then others wait for it in vain. Only after the worker's `exit` event: a thread that still runs
-   * would go on in what others take for free. What it was in the middle of is the result; if that was the write side of a lock,
+   * would go on in what others take for free. What it was in the middle of is the result; if that was a lock or a walk section,
    * a range may be half changed and hold entries that are {@link Locked}: unmap it. Page tables stay:
    * {@link attachStage2} with `own` takes over those that it made.
    * @throws Stage2Error `BAD_OPTION` for this thread, or a slot that is free.
@@ -100,7 +100,8 @@ export class EngineBase implements Disposable {
   /**
    * Frees the table pages that went out of tables while other threads might have been walking them. Operations do it by
    * themselves; what is left is what they had no time for: {@link MemoryUsage.waiting}.
-   * @throws Stage2Error `ETIMEDOUT` names the thread that does not end its walk; `EDEADLK` if this thread holds a lock.
+   * @throws Stage2Error `ETIMEDOUT` names the thread that does not end its walk; `EDEADLK` if this thread holds a
+   *   lock, or is inside a bracket.
    */
   quiesce(): void {
     const { context } = this;

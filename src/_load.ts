@@ -48,7 +48,7 @@ export function loadCore(
   try {
     return asCore(new WebAssembly.Instance(module, { env: { memory } }));
   } catch (error) {
-    throw linkError(error);
+    throw linkError(error, memory);
   }
 }
 
@@ -60,7 +60,7 @@ export async function loadCoreAsync(
   try {
     return asCore(await WebAssembly.instantiate(module, { env: { memory } }));
   } catch (error) {
-    throw linkError(error);
+    throw linkError(error, memory);
   }
 }
 
@@ -70,7 +70,9 @@ function asCore({ exports }: WebAssembly.Instance): Core {
 }
 
 /** A module that does not link is another program's, or the build for the other kind of memory. */
-function linkError(error: unknown): unknown {
+function linkError(error: unknown, { buffer }: WebAssembly.Memory): unknown {
   if (!(error instanceof WebAssembly.LinkError || error instanceof TypeError)) return error;
-  return new Stage2Error("BAD_OPTION", "the module is not the core of this mode");
+  const plain = buffer instanceof ArrayBuffer;
+  const message = `the module is not the core for a memory that is ${plain ? "not " : ""}shared`;
+  return new Stage2Error("BAD_OPTION", message);
 }

@@ -4,7 +4,16 @@
  */
 import { LATE, THREAD_FLAG } from "./_abi.ts";
 import type { Context } from "./_context.ts";
-import { EAGAIN, EBUSY, EDEADLK, ETIMEDOUT, Stage2Error, errnoError } from "./errors.ts";
+import {
+  EAGAIN,
+  EBUSY,
+  EDEADLK,
+  ENOMEM,
+  ESTALE,
+  ETIMEDOUT,
+  Stage2Error,
+  errnoError,
+} from "./errors.ts";
 
 /** What was waited for in vain, by the core's numbers. */
 const WAITED_FOR = {
@@ -21,8 +30,6 @@ export type WaitedFor = (typeof WAITED_FOR)[keyof typeof WAITED_FOR];
 /** Flags of a thread that has the read side or waits for it, and of one that waits for either. */
 const READING = THREAD_FLAG.READS | THREAD_FLAG.WAITS;
 const WAITING = THREAD_FLAG.CLAIMS | THREAD_FLAG.WAITS;
-
-const LARGEST_ERRNO = 4095;
 
 const FAILED_TO: Record<WaitedFor, string> = {
   "hardware section": "end an access of its hardware",
@@ -41,17 +48,6 @@ export function outcome(
 ): number {
   if (status < 0) throw refusal(context, status, operation, details);
   return status;
-}
-
-/** Passes on a pointer, which may have its top bit set; a negative errno is thrown. */
-export function outcomePointer(
-  context: Context,
-  status: number,
-  operation: string,
-  details: object,
-): number {
-  if (status < 0 && status >= -LARGEST_ERRNO) throw refusal(context, status, operation, details);
-  return status >>> 0;
 }
 
 /** Passes on whether an operation went through; -EAGAIN is "again", any other errno is thrown. */
@@ -73,44 +69,94 @@ export function refusal(
   operation: string,
   details: object = {},
 ): Stage2Error {
-  if (status === -ETIMEDOUT) return lateness(context, operation, details);
+  if (status === -ETIMEDOUT) {
+    const late = lateOf(context);
+    if (late !== undefined) return lateError(context, operation, { ...details, ...late });
+  }
+  if (status === -ENOMEM) return shortage(context, operation, details);
   if (status === -EDEADLK) return deadlock(context, operation, details);
+  if (status === -ESTALE) return stale(operation, details);
   if (status !== -EBUSY) return errnoError(status, operation, details);
   const message = `${operation}: the mmu_lock is taken and this thread may not block: use readAsync or writeAsync`;
   return new Stage2Error("EBUSY", message, details, EBUSY);
 }
 
-/** A thread that did not answer, as the core noted it. */
-function lateness(context: Context, operation: string, details: object): Stage2Error {
+/** The table came to its end while this thread waited: nothing was done. */
+export function stale(operation: string, details: object): Stage2Error {
+  const message = `${operation}: the page table was disposed while this waited for its lock`;
+  return new Stage2Error("DISPOSED", message, details, ESTALE);
+}
+
+/** What an operation took away before it ran out of pages may be in use somewhere: that must be told too. */
+function shortage(context: Context, operation: string, details: object): Stage2Error {
+  const late = lateOf(context);
+  if (late === undefined) return errnoError(-ENOMEM, operation, details);
+  const who = `${failure(late, context.patience)}; ${IN_USE}`;
+  const more = { ...details, ...late, patience: context.patience };
+  return new Stage2Error("ENOMEM", `${operation}: ENOMEM; also ${who}`, more, ENOMEM);
+}
+
+/** Threads that did not answer this thread's last operation, as the core noted them: the first in full. */
+function lateOf(context: Context): Late | undefined {
   context.core.late();
   const waitingFor = WAITED_FOR[context.resultNumber(2) as keyof typeof WAITED_FOR];
-  return lateError(context, operation, {
-    ...details,
+  if (waitingFor === undefined) return undefined;
+  const threads = numbersOf(context.result(3));
+  return {
     thread: context.resultNumber(0),
     vcpu: context.resultNumber(1) || undefined,
+    ...(threads.length > 1 ? { threads } : {}),
     waitingFor,
-  });
+  };
+}
+
+/** The bits that are set. */
+function numbersOf(bits: bigint): number[] {
+  const numbers: number[] = [];
+  for (let rest = bits, number = 0; rest !== 0n; rest >>= 1n, number++) {
+    if (rest & 1n) numbers.push(number);
+  }
+  return numbers;
+}
+
+/** Who did not answer. */
+export interface Late {
+  /** The first of them. */
+  readonly thread: number;
+  readonly vcpu?: number | undefined;
+  readonly waitingFor: WaitedFor;
+  /** All of them, if they are several. */
+  readonly threads?: readonly number[];
 }
 
 /** `ETIMEDOUT` in words. */
 export function lateError(
   context: Context,
   operation: string,
-  details: { thread: number; vcpu?: number | undefined; waitingFor: WaitedFor },
+  details: Late,
   patience = context.patience,
 ): Stage2Error {
-  const { thread, vcpu, waitingFor } = details;
-  const who = vcpu === undefined ? `thread ${thread}` : `vCPU ${vcpu} of thread ${thread}`;
-  const late = `${who} did not ${FAILED_TO[waitingFor]} within ${patience} ms`;
-  const message = `${operation}: ${late}; ${consequence(operation, waitingFor)}`;
+  const late = failure(details, patience);
+  const message = `${operation}: ${late}; ${consequence(operation, details.waitingFor)}`;
   return new Stage2Error("ETIMEDOUT", message, { ...details, patience }, ETIMEDOUT);
 }
+
+function failure({ thread, vcpu, waitingFor, threads = [] }: Late, patience: number): string {
+  const who = vcpu === undefined ? `thread ${thread}` : `vCPU ${vcpu} of thread ${thread}`;
+  const others = threads.filter((number) => number !== thread);
+  const nor = others.length === 0 ? "" : `, nor did thread ${others.join(", thread ")}`;
+  return `${who} did not ${FAILED_TO[waitingFor]} within ${patience} ms${nor}`;
+}
+
+const IN_USE = "what it took away may still be in use there";
+/** Operations that may ask to be called again: here they cannot. */
+const MAY_LACK = ["map", "split"];
 
 function consequence(operation: string, waitingFor: WaitedFor): string {
   if (waitingFor === "read side" || waitingFor === "write side") return "nothing was done";
   if (operation === "quiesce") return "its table pages go on waiting";
-  if (operation.startsWith("release")) return "the lock is released, but table pages wait";
-  return "the operation is complete, but what it took away may still be in use there";
+  if (MAY_LACK.includes(operation)) return `${IN_USE}; call it again for what it may have left out`;
+  return `the operation is complete, but ${IN_USE}`;
 }
 
 /**
@@ -136,7 +182,8 @@ function deadlock(context: Context, operation: string, details: object): Stage2E
   if (pointer !== 0) {
     more.side = flags & READING ? "read" : "write";
     more.lock = context.core.pgt_vmid(pointer) >>> 0; // named by the VMID of its table
-    reasons.push(`${flags & WAITING ? "waits for" : "holds"} an mmu_lock`);
+    const lock = `the ${more.side} side of the mmu_lock of the table with VMID ${more.lock}`;
+    reasons.push(`${flags & WAITING ? "waits for" : "holds"} ${lock}`);
   }
   if (reasons.length === 0) return errnoError(-EDEADLK, operation, details);
   const message = `${operation}: this thread ${reasons.join(" and ")}`;

@@ -5,7 +5,7 @@ import { refusal, refuseLocked } from "./_outcome.ts";
 import { type EventGroup, eventMask, granuleOf } from "./_options.ts";
 import { type Encoding, Decoder, type Entry, type Table, isAccessed, isValid } from "./decode.ts";
 import { type DumpDocument, type EntryRange, dumpText, ranges } from "./dump.ts";
-import { type Stage2Error, check, errnoError } from "./errors.ts";
+import { ESTALE, type Stage2Error, check, errnoError } from "./errors.ts";
 import { type Batch, type EntryFilter, batches, entries, wantBits } from "./iterate.ts";
 
 /** Facts of a page table that never change. */
@@ -90,7 +90,7 @@ export class TableCore {
   /** The core's pointer. @throws Stage2Error `DISPOSED` */
   get pointer(): number {
     if (this.#pointer !== 0) return this.#pointer;
-    if (this.#isLive()) return this.#attached.pointer;
+    if (this.isLive) return this.#attached.pointer;
     throw disposed("page table");
   }
 
@@ -101,7 +101,7 @@ export class TableCore {
 
   /** Gives the table back if this object owns it, and lets go. What keeps it from being destroyed is thrown first. */
   dispose(): void {
-    const late = this.#isLive() ? this.#give() : undefined;
+    const late = this.isLive ? this.#give() : undefined;
     this.close();
     this.context.remove(this);
     if (late !== undefined) throw late;
@@ -116,6 +116,7 @@ export class TableCore {
     const owned = this.#pointer;
     if (owned === 0) return undefined;
     const status = core.pgt_destroy(owned);
+    if (status === -ESTALE) return undefined; // another owner has destroyed it while this one waited
     const error = status < 0 ? refusal(context, status, "dispose") : undefined;
     if (error !== undefined && core.pgt_root(owned) !== 0) throw error;
     core.pgt_release(owned);
@@ -123,7 +124,7 @@ export class TableCore {
   }
 
   /** Whether the table is still the one that this object was made for: one that took it over may have destroyed it. */
-  #isLive(): boolean {
+  get isLive(): boolean {
     const { pointer, generation } = this.#attached;
     return generation !== 0 && this.context.core.pgt_generation(pointer) === generation;
   }

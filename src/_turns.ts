@@ -81,6 +81,9 @@ export class Turns {
         this.#waiting.push(turn);
       });
       return mine;
+    } catch (error) {
+      if (mine) this.leave(); // aborted, and the turn came before that was heard: the next one has it
+      throw error;
     } finally {
       const at = this.#waiting.indexOf(turn);
       if (at >= 0) this.#waiting.splice(at, 1);

@@ -11,7 +11,6 @@ import {
   type Address,
   type Range,
   address,
-  fields,
   flagOption,
   integerOption,
   knownOptions,
@@ -154,7 +153,9 @@ export class Stage2View implements Disposable {
 
   /**
    * Frees every table page (`kvm_pgtable_stage2_destroy`) if this object made the page table; an attached object only
-   * lets go. No other thread may be using the table. A second call does nothing.
+   * lets go. No other thread may be using the table, and no vCPU may be bound to it. A second call does nothing.
+   * @throws Stage2Error `ETIMEDOUT` if another thread holds its lock: it stays as it is. `EDEADLK` if this thread holds a lock,
+   *   or is inside a bracket.
    */
   dispose(): void {
     this.#table.dispose();
@@ -189,7 +190,8 @@ function checkedRange(range: Range | undefined): [start: number, size: number | 
 
 /** A handle that names a live page table of this engine. @throws Stage2Error `BAD_OPTION`, `FOREIGN`, `DISPOSED` */
 export function checkedTableHandle(context: Context, handle: Stage2Handle): Stage2Handle {
-  const { kind, engine, pointer, generation, shape }: Partial<Stage2Handle> = fields(handle);
+  const candidate: Partial<Stage2Handle> | null | undefined = handle;
+  const { kind, engine, pointer, generation, shape } = candidate ?? {};
   if (kind !== "stage2-table" || typeof shape !== "object" || shape === null) {
     throw new Stage2Error("BAD_OPTION", "this is no handle of a stage-2 page table");
   }

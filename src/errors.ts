@@ -114,6 +114,8 @@ export const EINVAL = 22;
 export const EMFILE = 24;
 export const EDEADLK = 35;
 export const ETIMEDOUT = 110;
+/** No errno of the reference: the page table was disposed while the call waited for its lock. Thrown as `DISPOSED`. */
+export const ESTALE = 116;
 
 function describe(details: object): string {
   const parts = Object.entries(details)
@@ -127,6 +129,7 @@ function show(value: unknown): string {
   if (typeof value === "bigint" && value >= 0n) return `0x${value.toString(16)}`;
   if (typeof value === "number" && Number.isInteger(value) && value >= 4096)
     return `0x${value.toString(16)}`;
+  if (Array.isArray(value)) return `[${value.map(show).join(", ")}]`;
   if (typeof value === "object" && value !== null) return `[${typeof value}]`;
   return String(value);
 }

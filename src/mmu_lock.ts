@@ -3,11 +3,11 @@
  * (operations on ranges). Readers that wait go before the next writer, a writer that waits keeps new readers out: neither
  * side starves.
  *
- *     s2.mmuLock.read(() => s2.map({ ipa, size, pa, prot, flags: WalkFlag.SHARED }));
+ *     s2.mmuLock.read(() => s2.map({ ipa, size, pa, prot, flags: WalkFlag.SHARED | WalkFlag.HANDLE_FAULT }));
  *     await s2.mmuLock.writeAsync(() => s2.unmap(range)); // on a page's main thread, which may not block
  */
 import { THREAD_FLAG } from "./_abi.ts";
-import { type LockSide, workLater } from "./_lock_later.ts";
+import { type LockSide, unlock, workLater } from "./_lock_later.ts";
 import { refusal } from "./_outcome.ts";
 import type { TableCore } from "./_table.ts";
 import { Limit, type LockOptions } from "./_turns.ts";
@@ -24,6 +24,8 @@ export type { LockOptions } from "./_turns.ts";
  */
 export class MmuLock {
   readonly #table: TableCore;
+  /** The table whose lock was acquired here: it can be released when the table is no more. */
+  #acquired = 0;
 
   /** @internal */
   constructor(table: TableCore) {
@@ -46,7 +48,8 @@ export class MmuLock {
 
   /**
    * The same without blocking the thread while it waits. `work` itself must be synchronous. Requests of one thread take turns.
-   * While the first of them waits, other operations of this thread that need a lock are refused (`EDEADLK`).
+   * While the first of them waits, other operations of this thread that need a lock are refused (`EDEADLK`); but a request for
+   * the write side that waits for another writer has no place yet, and they wait for that writer themselves.
    * @throws Stage2Error as {@link read}, but for `EBUSY`. With a `signal` that is aborted, its reason.
    */
   readAsync<T>(work: () => T, options: LockOptions = {}): Promise<T> {
@@ -63,39 +66,34 @@ export class MmuLock {
 
   /** Takes the read side; {@link releaseRead} must follow. @throws Stage2Error as {@link read} */
   acquireRead(): void {
-    const { context, pointer } = this.#table;
-    this.#checked(context.core.lock_read(pointer), "acquireRead");
+    this.#acquired = this.#acquire("read");
   }
 
   /** Takes the write side; {@link releaseWrite} must follow. @throws Stage2Error as {@link read} */
   acquireWrite(): void {
-    const { context, pointer } = this.#table;
-    this.#checked(context.core.lock_write(pointer), "acquireWrite");
+    this.#acquired = this.#acquire("write");
   }
 
   /** Takes the read side if that can be done at once: whether it was. @throws Stage2Error `EDEADLK` */
   tryRead(): boolean {
     const { context, pointer } = this.#table;
-    return this.#tried(context.core.lock_try_read(pointer), "tryRead");
+    return this.#tried(context.core.lock_try_read(pointer), "tryRead", pointer);
   }
 
   /** Takes the write side if that can be done at once: whether it was. @throws Stage2Error `EDEADLK` */
   tryWrite(): boolean {
     const { context, pointer } = this.#table;
-    return this.#tried(context.core.lock_try_write(pointer), "tryWrite");
+    return this.#tried(context.core.lock_try_write(pointer), "tryWrite", pointer);
   }
 
-  /**
-   * @throws Stage2Error `EPERM` if this thread does not hold the read side. `ETIMEDOUT`: it is released, but a thread did not
-   *   end its walk, and table pages wait for it.
-   */
+  /** @throws Stage2Error `EPERM` if this thread does not hold the read side. */
   releaseRead(): void {
-    this.#released(this.#release("read"), "read");
+    this.#release("read");
   }
 
   /** @throws Stage2Error as {@link releaseRead} */
   releaseWrite(): void {
-    this.#released(this.#release("write"), "write");
+    this.#release("write");
   }
 
   /** The side that this thread holds. */
@@ -117,23 +115,33 @@ export class MmuLock {
 
   #with<T>(side: LockSide, work: () => T): T {
     checkWork(work);
-    if (side === "read") this.acquireRead();
-    else this.acquireWrite();
-    return this.#work(side, work);
+    return this.#work(side, this.#acquire(side), work);
+  }
+
+  /** Takes the side; the pointer of the table. */
+  #acquire(side: LockSide): number {
+    const { context, pointer } = this.#table;
+    const { core } = context;
+    const status = side === "read" ? core.lock_read(pointer) : core.lock_write(pointer);
+    // What is not refused costs no look at the table.
+    if (status < 0) throw this.#refused(status, side === "read" ? "acquireRead" : "acquireWrite");
+    return pointer;
   }
 
   /** Does the work with the lock held, and releases it whatever happens: an error of the work itself comes first. */
-  #work<T>(side: LockSide, work: () => T): T {
+  #work<T>(side: LockSide, pointer: number, work: () => T): T {
+    const { context } = this.#table;
     let result: T;
     try {
       result = work();
     } catch (error) {
-      this.#release(side);
+      unlock(context, side, pointer);
       throw error;
     }
-    this.#released(this.#release(side), side);
+    this.#released(unlock(context, side, pointer), side);
     if (typeof (result as { then?: unknown } | undefined | null)?.then !== "function")
       return result;
+    Promise.resolve(result).catch(() => {}); // what becomes of it nobody hears: this error comes in its place
     const message = "the work under a lock must be synchronous: what it awaits is done without";
     throw new Stage2Error("BAD_OPTION", message, this.#details);
   }
@@ -141,37 +149,39 @@ export class MmuLock {
   async #later<T>(side: LockSide, work: () => T, options: LockOptions): Promise<T> {
     checkWork(work);
     const limit = new Limit(options, this.#table.context.patience);
-    return workLater(this.#table, side, limit, () => this.#work(side, work));
+    return workLater(this.#table, side, limit, (pointer) => this.#work(side, pointer, work));
   }
 
-  /** What is not refused costs no look at the table. */
-  #checked(status: number, operation: string): void {
-    if (status < 0) throw refusal(this.#table.context, status, operation, this.#details);
+  #refused(status: number, operation: string): Stage2Error {
+    return refusal(this.#table.context, status, operation, this.#details);
   }
 
-  #tried(status: number, operation: string): boolean {
+  #tried(status: number, operation: string, pointer: number): boolean {
     if (status === -EBUSY) return false;
-    this.#checked(status, operation);
+    if (status < 0) throw this.#refused(status, operation);
+    this.#acquired = pointer;
     return true;
   }
 
-  #release(side: LockSide): number {
-    const { context, pointer } = this.#table;
-    const { core } = context;
-    return side === "read" ? core.unlock_read(pointer) : core.unlock_write(pointer);
+  #release(side: LockSide): void {
+    const status = unlock(this.#table.context, side, this.#acquired || this.#table.pointer);
+    if (status !== -EPERM) this.#acquired = 0;
+    this.#released(status, side);
   }
 
   #released(status: number, side: LockSide): void {
     const operation = side === "read" ? "releaseRead" : "releaseWrite";
-    if (status !== -EPERM) return this.#checked(status, operation);
+    if (status >= 0) return;
+    if (status !== -EPERM) throw this.#refused(status, operation);
     const { holder, writer } = this;
     const message = `${operation}: this thread does not hold the ${side} side of the mmu_lock`;
     throw new Stage2Error("EPERM", message, { ...this.#details, holder, writer }, EPERM);
   }
 
-  get #details(): { vmid: number } {
-    const { context, pointer } = this.#table;
-    return { vmid: context.core.pgt_vmid(pointer) >>> 0 };
+  /** The table by its VMID, if it is still there. */
+  get #details(): { vmid?: number } {
+    const { context, isLive } = this.#table;
+    return isLive ? { vmid: context.core.pgt_vmid(this.#table.pointer) >>> 0 } : {};
   }
 }
 

@@ -1,7 +1,8 @@
 /**
  * The operations with plain numbers and plain errnos: for hot loops and for replaying recordings.
  *
- * Addresses and sizes in bytes, exact to 2^53; protections as in {@link Prot}; results 0, a value, or a negative errno.
+ * Addresses and sizes in bytes, exact to 2^53; protections as in {@link Prot}; results 0, a value, or a negative errno: the
+ * reference's, and -110 (ETIMEDOUT), -35 (EDEADLK), -16 (EBUSY), -116 (the table was disposed while this waited for its lock).
  * Nothing is checked but that the table was not disposed: the core refuses what its reference refuses.
  */
 import { CACHE_UNLIMITED, type Core } from "./_abi.ts";

@@ -5,7 +5,7 @@ import type { Event } from "./_event_record.ts";
 import { eventMask, idRegisters, pageShift } from "./_options.ts";
 import { type Stage2Options, stage2Bits } from "./_stage2_options.ts";
 import { type Shape, TableCore, checkPointer, reportedShape } from "./_table.ts";
-import { outcome, outcomeOrAgain, outcomePointer } from "./_outcome.ts";
+import { outcome, outcomeOrAgain } from "./_outcome.ts";
 import { UnlinkedTable } from "./_unlinked.ts";
 import { type Stage2Handle, Stage2View, checkedTableHandle } from "./_view.ts";
 import { Stage2Error } from "./errors.ts";
@@ -225,7 +225,7 @@ export class Stage2 extends Stage2View {
     const { context, pointer: pgt } = this.#table;
     const forced = flagOption("forcePages", request.forcePages ?? false) ? 1 : 0;
     const status = context.core.s2_create_unlinked(pgt, pa, level, prot, cache, forced);
-    const found = outcomePointer(context, status, "createUnlinked", request);
+    const found = checkPointer(status, "createUnlinked", request);
     return new UnlinkedTable(this.#table, found, level);
   }
 

@@ -7,6 +7,7 @@
  *     if (pa instanceof Fault) handle(pa.esr, pa.far, pa.hpfar);
  */
 import type { Context } from "./_context.ts";
+import { refusal } from "./_outcome.ts";
 import { checkPointer } from "./_table.ts";
 import { boot, firstRegisters } from "./_vcpu_boot.ts";
 import { VcpuControl } from "./_vcpu_control.ts";
@@ -112,12 +113,14 @@ export class Vcpu extends VcpuControl implements Disposable {
    * Opens the bracket in which physical addresses of this vCPU may be used from JavaScript: what {@link translate} gives is
    * good until the next {@link poll} or {@link exit}. Applies what was invalidated before; how many invalidations. Other threads
    * that invalidate wait for the next poll or exit: poll often, and do not sleep inside.
-   * @throws Stage2Error `EBUSY` if another vCPU of this thread is inside its bracket.
+   * @throws Stage2Error `EBUSY` if another vCPU of this thread is inside its bracket; `EDEADLK` while this thread holds an
+   *   mmu_lock, or waits for one.
    */
   enter(): number {
     const { cpu } = this;
     const applied = cpu.core.vcpu_enter(cpu.pointer);
-    return applied >= 0 ? applied : refuseEntry(cpu);
+    if (applied >= 0) return applied;
+    throw refusedEntry(cpu, applied);
   }
 
   /** Inside the bracket: applies what was invalidated meanwhile, how many. Addresses from before it are not good any more. */
@@ -148,10 +151,11 @@ export class Vcpu extends VcpuControl implements Disposable {
   }
 }
 
-function refuseEntry({ context, number }: VcpuCore): never {
+function refusedEntry({ context, number }: VcpuCore, status: number): Stage2Error {
+  if (status !== -EBUSY) return refusal(context, status, "enter", { vcpu: number });
   const inside = context.resultNumber(0);
   const message = `vCPU ${inside} of this thread is inside its bracket: one at a time`;
-  throw new Stage2Error("EBUSY", message, { vcpu: number, inside }, EBUSY);
+  return new Stage2Error("EBUSY", message, { vcpu: number, inside }, EBUSY);
 }
 
 function checkTable(context: Context, table: Stage2): void {

@@ -1,5 +1,5 @@
 /** `npm run litmus`: every litmus test on the engine and on its mutants, over as many threads as there are processors. */
-import { writeFileSync } from "node:fs";
+import { closeSync, openSync, writeFileSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { fileURLToPath } from "node:url";
 import { Worker, isMainThread, parentPort, workerData } from "node:worker_threads";
@@ -74,7 +74,8 @@ async function main(argv: readonly string[]): Promise<number> {
     console.log(HELP);
     return 0;
   }
-  const binary = await mutantBuild(mutants, process.cwd());
+  const binary = await mutantBuild(mutants, fileURLToPath(new URL("..", import.meta.url)));
+  checkWritable(command.json);
   if (command.replay !== undefined) return replayOne(command, command.replay, binary);
   const start = performance.now();
   const rows = await exploreAll(command, { argv, binary });
@@ -86,6 +87,16 @@ async function main(argv: readonly string[]): Promise<number> {
     `${rows.length - failed} hold, ${failed} do not; ${caught} mutants caught; ${seconds} s`,
   );
   return failed === 0 ? 0 : 1;
+}
+
+/** Told before the run, not after it. */
+function checkWritable(json: string | undefined): void {
+  if (json === undefined) return;
+  try {
+    closeSync(openSync(json, "a"));
+  } catch (error) {
+    throw new Unusable(`--json: ${(error as Error).message}`);
+  }
 }
 
 function replayOne(

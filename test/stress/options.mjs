@@ -1,5 +1,6 @@
 // @ts-check
 /** Arguments of the command. */
+import { closeSync, openSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { MOST_THREADS } from "./board.mjs";
 import { PLANTS } from "./plants.mjs";
@@ -33,9 +34,10 @@ export class UsageError extends Error {}
 /** @param {string[]} args @returns {Options} @throws {UsageError} */
 export function parseOptions(args) {
   const { threads, seconds, rounds, seed, json, plant, help } = parseStrictly(args);
-  if (plant !== undefined && !(plant in PLANTS)) {
+  if (plant !== undefined && !Object.hasOwn(PLANTS, plant)) {
     throw new UsageError(`--plant takes one of ${Object.keys(PLANTS).join(", ")}, not ${plant}`);
   }
+  checkWritable(json);
   return {
     threads: integer("threads", threads, 1, MOST_THREADS),
     seconds: integer("seconds", seconds, 1, 86_400),
@@ -47,10 +49,24 @@ export function parseOptions(args) {
   };
 }
 
+/**
+ * Told before the run, not after it.
+ *
+ * @param {string | undefined} json
+ */
+function checkWritable(json) {
+  if (json === undefined) return;
+  try {
+    closeSync(openSync(json, "a"));
+  } catch (error) {
+    throw new UsageError(`--json: ${error instanceof Error ? error.message : error}`);
+  }
+}
+
 /** @param {string} name @param {string} text @param {number} least @param {number} most */
 function integer(name, text, least, most) {
   const value = Number(text);
-  if (text !== "" && Number.isInteger(value) && value >= least && value <= most) return value;
+  if (/^\d+$/.test(text) && value >= least && value <= most) return value;
   throw new UsageError(`--${name} takes ${least} to ${most}, not ${JSON.stringify(text)}`);
 }
 

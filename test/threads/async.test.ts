@@ -57,7 +57,9 @@ describe("a thread that may not block", () => {
     expect(here.engine.threads()[0]).toMatchObject({ self: true, lock: { waiting: true } });
     expect(await two.do("lock", "tryRead")).toBe(false);
     expect(errorOf(() => mmuLock.tryRead())).toMatchObject({ code: "EDEADLK" });
-    expect(errorOf(() => here.engine.dispose()).message).toContain("waits for an mmu_lock");
+    expect(errorOf(() => here.engine.dispose()).message).toContain(
+      `waits for the write side of the mmu_lock of the table with VMID ${here.s2.vmid}`,
+    );
     await one.do("lock", "releaseRead");
     expect(await waiting).toBe("done");
     expect(await two.do("lock", "tryRead")).toBe(true);
@@ -103,6 +105,21 @@ describe("a thread that may not block", () => {
     await one.do("lock", "releaseRead");
   });
 
+  it("passes its turn on when it is called off just as it comes", async () => {
+    const { mmuLock } = here.s2;
+    const [reason, control] = [new Error("enough"), new AbortController()];
+    const first = mmuLock.writeAsync(() => {
+      queueMicrotask(() => control.abort(reason)); // heard after the first has given its turn to the second
+      return "first";
+    });
+    const second = mmuLock.writeAsync(() => "second", { signal: control.signal });
+    const third = mmuLock.writeAsync(() => "third");
+    expect(await first).toBe("first");
+    await expect(second).rejects.toBe(reason);
+    expect(await third).toBe("third");
+    expect(await mmuLock.readAsync(() => mmuLock.holder)).toBe("read");
+  });
+
   it("makes its requests one after the other, of whatever lock", async () => {
     const one = await here.hire();
     const { mmuLock } = here.s2;
@@ -133,6 +150,7 @@ describe("a thread that may not block", () => {
     expect(mmuLock.holder).toBeUndefined();
     const unfinished = await rejectionOf(mmuLock.writeAsync(async () => {}));
     expect(unfinished.code).toBe("BAD_OPTION");
+    expect(unfinished.message).toContain("must be synchronous");
     expect(mmuLock.holder).toBeUndefined();
   });
 
@@ -161,7 +179,7 @@ describe("a thread that may not block", () => {
     for (const object of [attached, here.engine]) {
       const error = errorOf(() => object.dispose());
       expect(error).toMatchObject({ code: "EDEADLK", details: { side: "read" } });
-      expect(error.message).toContain("waits for an mmu_lock");
+      expect(error.message).toContain("waits for the read side of the mmu_lock");
     }
     await one.do("lock", "releaseWrite");
     await waiting;

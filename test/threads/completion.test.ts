@@ -44,6 +44,47 @@ describe("a vCPU of another thread inside its bracket", () => {
     s2.unmap(RANGE);
   });
 
+  it("is named beside what else went wrong", async () => {
+    const { s2 } = here;
+    const all = { ipa: IPA, size: 4 * PAGE, prot: Prot.RW };
+    s2.map({ ...all, pa: RAM.pa });
+    const one = await here.hire();
+    await one.do("vcpu", "enter");
+    const beyond = { ...all, size: 2 ** 22, forcePages: true, cache: null };
+    const error = errorOf(() => s2.map({ ...beyond, pa: RAM.pa + 4 * PAGE }));
+    expect(error).toMatchObject({ code: "ENOMEM", errno: 12 });
+    expect(error.details).toMatchObject({ thread: one.number, waitingFor: "bracket" });
+    expect(error.message).toContain("what it took away may still be in use there");
+    await one.do("vcpu", "exit");
+    const alone = errorOf(() => s2.map({ ...beyond, pa: RAM.pa + 4 * PAGE }));
+    expect(alone).toMatchObject({ code: "ENOMEM" });
+    expect(alone.details).not.toHaveProperty("thread");
+  });
+
+  it("is named with all others that did not answer, but not with who did", async () => {
+    const { engine, s2 } = here;
+    engine.patience = 500;
+    s2.map({ ...MAP, size: 4 * PAGE });
+    const [one, two, three] = [await here.hire(), await here.hire(), await here.hire()];
+    for (const thread of [one, two, three]) await thread.do("vcpu", "enter");
+    const answer = three.ask("loop", "later", "exit", 30);
+    await here.running(1);
+    const error = errorOf(() => s2.unmap({ ...RANGE, size: 4 * PAGE }));
+    expect(here.count("COUNT")).toBe(1);
+    expect(error.details).toMatchObject({
+      thread: one.number,
+      threads: [one.number, two.number],
+      waitingFor: "bracket",
+    });
+    expect(error.message).toContain(
+      `of thread ${one.number} did not poll or exit within 500 ms, nor did thread ${two.number}; the operation`,
+    );
+    expect(error.message).toContain(`threads [${one.number}, ${two.number}]`);
+    expect((await answer).error).toBeUndefined();
+    for (const thread of [one, two]) await thread.do("vcpu", "exit");
+    s2.unmap(RANGE);
+  });
+
   it.each(["poll", "exit"])("is waited for until it calls %s", async (call) => {
     const { engine, s2 } = here;
     engine.patience = 10_000;
@@ -164,7 +205,7 @@ describe("table pages", () => {
     expect(engine.memoryUsage()).toMatchObject({ waiting: 0 });
   });
 
-  it("wait while somebody is inside, and are freed by the next operation", async () => {
+  it("wait while somebody is inside, which no operation waits for but quiesce", async () => {
     const { engine, s2 } = here;
     engine.patience = 30;
     s2.map(MAP);
@@ -172,10 +213,14 @@ describe("table pages", () => {
     const one = await here.hire();
     const { used } = engine.memoryUsage();
     await one.do("lock", "acquireRead"); // a walk that does not end
-    const error = errorOf(() => s2.unmap(RANGE));
-    expect(error.details).toMatchObject({ thread: one.number, waitingFor: "walk section" });
+    s2.unmap(RANGE);
     const freed = tablePages - s2.memoryUsage().tablePages;
     expect(freed).toBeGreaterThan(0);
+    expect(engine.memoryUsage()).toMatchObject({ used, waiting: freed });
+    const error = errorOf(() => engine.quiesce());
+    expect(error).toMatchObject({ code: "ETIMEDOUT", errno: 110 });
+    expect(error.details).toMatchObject({ thread: one.number, waitingFor: "walk section" });
+    expect(error.message).toContain("its table pages go on waiting");
     expect(engine.memoryUsage()).toMatchObject({ used, waiting: freed });
     await one.do("lock", "releaseRead");
     engine.quiesce();
@@ -190,8 +235,7 @@ describe("table pages", () => {
     const one = await here.hire();
     const { used } = engine.memoryUsage();
     await one.do("lock", "acquireRead"); // of s2: a walk is a walk
-    const error = errorOf(() => other.dispose());
-    expect(error).toMatchObject({ code: "ETIMEDOUT", details: { thread: one.number } });
+    other.dispose();
     expect(errorOf(() => other.lookup(IPA)).code).toBe("DISPOSED");
     expect(engine.memoryUsage().waiting).toBeGreaterThan(0);
     await one.do("lock", "releaseRead");

@@ -93,7 +93,9 @@ describe("the lock", () => {
             const error = errorOf(() => lock[call]());
             expect(error, call).toMatchObject({ code: "EDEADLK", errno: 35 });
             expect(error.details).toMatchObject({ lock: vmid, side });
-            expect(error.message).toContain("this thread holds an mmu_lock");
+            expect(error.message).toContain(
+              `${call}: this thread holds the ${side} side of the mmu_lock of the table with VMID ${vmid}`,
+            );
           }
         }
         expect(mmuLock.holder).toBe(side);
@@ -144,6 +146,24 @@ describe("the lock", () => {
     expect(errorOf(() => mmuLock.read(7 as never)).code).toBe("BAD_OPTION");
     expect(errorOf(() => mmuLock.write(async () => {})).code).toBe("BAD_OPTION");
     expect(mmuLock.holder).toBeUndefined();
+  });
+
+  it("does not leave a rejection behind that nobody handles", async () => {
+    const unhandled: unknown[] = [];
+    const hear = (reason: unknown): void => void unhandled.push(reason);
+    const others = process.listeners("unhandledRejection");
+    process.removeAllListeners("unhandledRejection").on("unhandledRejection", hear);
+    try {
+      const late = here.s2.mmuLock.write.bind(here.s2.mmuLock, () =>
+        Promise.reject(new Error("unheard")),
+      );
+      expect(errorOf(late).code).toBe("BAD_OPTION");
+      await new Promise((resolve) => setTimeout(resolve, 10));
+      expect(unhandled).toEqual([]);
+    } finally {
+      process.off("unhandledRejection", hear);
+      for (const listener of others) process.on("unhandledRejection", listener);
+    }
   });
 
   it("is neither taken along nor left behind by dispose", async () => {

@@ -32,6 +32,8 @@ export interface Loops {
   walk(ipa: number, pages: number): number;
   /** Maps and unmaps one page after another of a stretch until the test stops it. How often. */
   churn(ipa: number, pages: number, pa: number): number;
+  /** Sets pages aside, in a cache. */
+  stock(pages: number): void;
   /** Makes a page table, which outlives the thread: its handle. */
   table(): Stage2Handle;
 }
@@ -129,6 +131,7 @@ export function loopsOf(control: Int32Array, engine: Engine, s2: Stage2, vcpu: V
         s2.mmuLock.write(() => s2.unmap(range));
         return 1;
       }),
+    stock: (pages) => engine.cache().topup(pages),
     table: () => engine.stage2().handle,
   };
 }

@@ -11,7 +11,7 @@ export interface Start {
 
 /** One call: an object of the worker, one of its methods (or of the worker's own loops), arguments. */
 export interface Call {
-  readonly on: "engine" | "s2" | "lock" | "vcpu" | "loop";
+  readonly on: "engine" | "s2" | "raw" | "lock" | "vcpu" | "loop";
   readonly method: string;
   readonly args: readonly unknown[];
 }

@@ -79,7 +79,14 @@ describe.each(MODES)("a thread whose vCPU is in the guest (%s)", (mode) => {
     expect(error.details).toEqual({ vcpu: second.number, inside: vcpu.number });
     expect(here.engine.threads()).toMatchObject([{ self: true, vcpu: vcpu.number }]);
     vcpu.exit();
+    for (const side of ["read", "write"] as const) {
+      const held = errorOf(() => s2.mmuLock[side](() => second.enter()));
+      expect(held).toMatchObject({ code: "EDEADLK", errno: 35 });
+      expect(held.details).toEqual({ vcpu: second.number, lock: s2.vmid, side });
+      expect(held.message).toContain(`enter: this thread holds the ${side} side of the mmu_lock`);
+    }
     expect(second.enter()).toBe(0);
+    expect(errorOf(() => here.engine.quiesce()).message).toContain("is inside the bracket");
     second.exit();
     expect(here.engine.threads()).toMatchObject([{ self: true, vcpu: undefined }]);
   });
@@ -121,7 +128,20 @@ describe("joining", () => {
       details: { found: version - 1, expected: version },
     });
     words[2] = version;
+    const memory = new WebAssembly.Memory({ initial: handle.memory.buffer.byteLength / 65_536 });
+    const plain = await rejectionOf(Engine.attach({ ...handle, memory }));
+    expect(plain.code).toBe("BAD_OPTION");
+    expect(plain.message).toContain("not the core for a memory that is not shared");
     expect(here.engine.threads()).toHaveLength(1);
+  });
+
+  it("is refused to a table by what is no handle of one", () => {
+    const { engine, s2 } = here;
+    for (const handle of [undefined, null, 5, "s2", {}, s2, engine.handle]) {
+      const error = errorOf(() => engine.attachStage2(handle as never));
+      expect(error.code).toBe("BAD_OPTION");
+      expect(error.message).toContain("no handle of a stage-2 page table");
+    }
   });
 
   it("takes a patience that is one", async () => {

@@ -8,7 +8,7 @@ const RANGE = { ipa: IPA, size: PAGE };
 const MAP = { ...RANGE, pa: RAM.pa, prot: Prot.RW };
 /** Words of a thread's slot, in bytes from its start (assembly/layout.ts). */
 const SLOTS = 4096;
-const SLOT = 64;
+const SLOT = 128;
 const T_HARDWARE = 32;
 
 describe("a thread that has ended", () => {
@@ -176,6 +176,18 @@ describe("a thread that has ended", () => {
     table.dispose();
     expect(engine.memoryUsage().used).toBe(used - tablePages);
     expect(errorOf(() => engine.attachStage2(handle as never)).code).toBe("DISPOSED");
+  });
+
+  it("with `dispose` leaves nothing of its own: vCPUs, batches, caches", async () => {
+    const { engine, s2 } = here;
+    const { used } = engine.memoryUsage();
+    const one = await here.hire();
+    await one.do("loop", "stock", 50);
+    expect(engine.memoryUsage().used).toBeGreaterThanOrEqual(used + 50);
+    await one.do("engine", "dispose");
+    expect(engine.memoryUsage().used).toBe(used);
+    expect(used).toBe(s2.memoryUsage().tablePages);
+    expect(errorOf(() => engine.reclaimThread(one.number)).code).toBe("BAD_OPTION");
   });
 
   it("is not this one, nor nobody", () => {

@@ -9,7 +9,7 @@ const engine = await Engine.attach(start.engine, { patience: start.patience });
 const s2 = engine.attachStage2(start.s2);
 const vcpu = engine.vcpu(s2);
 const loop: Loops = loopsOf(start.control, engine, s2, vcpu);
-const objects = { engine, s2, lock: s2.mmuLock, vcpu, loop };
+const objects = { engine, s2, raw: s2.raw, lock: s2.mmuLock, vcpu, loop };
 
 function call({ on, method, args }: Call): Answer {
   try {
