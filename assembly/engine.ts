@@ -11,7 +11,7 @@ import {
 } from "./layout";
 import { LAST_LEVEL } from "./descriptor";
 import { dsbIshst } from "./maintenance";
-import { HYP, numberOf, Pgt, releaseSlot, setEvents, setWatched, STAGE2, takeSlot } from "./pgt";
+import { HYP, NON_ATOMIC, numberOf, Pgt, releaseSlot, setEvents, setWatched, STAGE2, STEPWISE, takeSlot } from "./pgt";
 import * as pools from "./pool";
 import { holdsNothing } from "./sync/lock";
 import { giveThread, takeThread } from "./sync/thread";
@@ -101,6 +101,7 @@ function create(kind: u32, pageShift: u32, iaBits: u32, startLevel: i32, options
   pgt.rootShift = levelShift(pageShift, startLevel);
   pgt.iaBits = iaBits;
   pgt.vmid = numberOf(slot);
+  if (pgt.has(NON_ATOMIC)) pgt.events = STEPWISE;
   setEvents(pgt, mask);
   if (atomic.load<u32>(header, H_WATCHERS)) setWatched(true); // a vCPU that came meanwhile counted itself first
   pgt.paLimit = <u64>1 << (wideAddresses(pageShift, options) ? 52 : 48);

@@ -139,7 +139,7 @@ export function pool_peak(): u32 { return load<u32>(header, H_PEAK); }
 export function pool_capacity(): u32 { return load<u32>(header, H_UNITS); }
 export function pool_budget(): u32 { return load<u32>(header, H_BUDGET); }
 export function pool_set_budget(units: u32): void { store<u32>(header, units, H_BUDGET); }
-export function pool_references(pointer: usize): u32 { return pools.references(pointer); }
+export function pool_references(pointer: usize): u32 { return pools.references(pools.pageOf(pointer, 12)); }
 export function pool_alloc_private(pageShift: u32): usize {
   const page = pools.allocate(pageShift, 1);
   if (page) pools.setPrivate(page, pageShift, 1);

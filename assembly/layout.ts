@@ -177,6 +177,10 @@ export let delta: u64 = 0;
 export let poolPhys: u64 = 0;
 /** Other threads are there, or may come: sections are kept, and waited for. */
 export let shared: bool = false;
+/** Operations have something to heed at their door: other threads, or a vCPU of this one inside its bracket. */
+export let heedful: bool = false;
+
+export function setInside(inside: bool): void { heedful = shared || inside; }
 
 /** Number of the calling thread's slot. */
 export function thisThread(): u32 { return <u32>((thread - header - HEADER_BYTES) / THREAD_BYTES); }
@@ -188,6 +192,7 @@ export function thisThread(): u32 { return <u32>((thread - header - HEADER_BYTES
 export function share(): void {
   atomic.store<u32>(header, 1, H_SHARED);
   shared = true;
+  heedful = true;
 }
 
 /** Forgets the thread slot: what is left of this instance can neither free nor use it. */
@@ -230,6 +235,7 @@ export function enter(base: usize, slot: usize): void {
   poolPhys = load<u64>(base, H_PHYS);
   delta = <u64>pool - poolPhys;
   shared = atomic.load<u32>(base, H_SHARED) != 0;
+  heedful = shared;
 }
 
 // @ts-ignore: decorator

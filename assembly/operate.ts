@@ -5,8 +5,8 @@
 import * as entry from "./entry";
 import { shared, setResult } from "./layout";
 import { flushRange } from "./maintenance";
-import { begin, end, NO_LOCK, READ_SIDE, settleDead, WRITE_SIDE } from "./operation";
-import { LOCKLESS_AGING, Pgt } from "./pgt";
+import { AGING, begin, end, NO_LOCK, READ_SIDE, settleDead, WRITE_SIDE } from "./operation";
+import { Pgt } from "./pgt";
 import { detach } from "./retire";
 import { enterWalk, leaveWalk } from "./sync/section";
 import * as age from "./visit/age";
@@ -54,7 +54,7 @@ export function flush(pgt: Pgt, ia: u64, size: u64): i32 {
 
 /** Each flag goes by one compare-exchange from a valid entry, so it can do without the lock: the section keeps tables alive. */
 export function testClearYoung(pgt: Pgt, ia: u64, size: u64, clear: bool): i32 {
-  const refused = begin(pgt, pgt.has(LOCKLESS_AGING) ? NO_LOCK : WRITE_SIDE);
+  const refused = begin(pgt, AGING);
   if (refused != 0) return refused;
   return end(pgt, age.testClearYoung(pgt, ia, size, clear));
 }

@@ -10,9 +10,9 @@
  *   settle    frees pages whose grace period is over     those that others may be in go on waiting, nobody waits for them
  */
 import { EAGAIN, EDEADLK, ESTALE, ETIMEDOUT } from "./errno";
-import { header, H_OBJECTS, OBJECT_BYTES, objects, setResult, shared, thread, T_BRACKET, T_PAGES, T_TREES } from "./layout";
+import { header, heedful, H_OBJECTS, OBJECT_BYTES, objects, setResult, shared, thread, T_BRACKET, T_PAGES, T_TREES } from "./layout";
 import { completeTlbi } from "./maintenance";
-import { hold, holdLast, HYP, LOCKING, Pgt, releaseSlot, STAGE2, unhold } from "./pgt";
+import { hold, holdLast, HYP, LOCKING, LOCKLESS_AGING, Pgt, releaseSlot, STAGE2, unhold } from "./pgt";
 import { freeAll, isEmpty, orphans, putBack, putBackTrees, takeAll, takeFrom, takeInto } from "./retire";
 import { grace, graceAtOnce } from "./sync/completion";
 import * as lock from "./sync/lock";
@@ -27,6 +27,9 @@ import { reap } from "./visit/free";
 @inline export const READ_SIDE: u32 = 1;
 // @ts-ignore: decorator
 @inline export const WRITE_SIDE: u32 = 2;
+/** None or the write side, as the table says. */
+// @ts-ignore: decorator
+@inline export const AGING: u32 = 3;
 
 // What `end` has to undo.
 // @ts-ignore: decorator
@@ -49,8 +52,7 @@ let undoLock: usize = 0;
 /** 0: go on, and `end` follows; else the operation does not take place. */
 // @ts-ignore: decorator
 @inline export function begin(pgt: Pgt, side: u32): i32 {
-  if (vcpuInside()) return refuse();
-  return shared ? beginShared(pgt, side) : 0;
+  return heedful ? beginHeedful(pgt, side) : 0;
 }
 
 /** Who is in the guest changes no page table: nobody could tell it that its addresses are void. */
@@ -65,7 +67,12 @@ export function beginLast(pgt: Pgt): i32 {
   return shared ? enter(pgt, WRITE_SIDE, true) : 0;
 }
 
-function beginShared(pgt: Pgt, side: u32): i32 { return enter(pgt, side, side != NO_LOCK && pgt.has(LOCKING)); }
+function beginHeedful(pgt: Pgt, asked: u32): i32 {
+  if (vcpuInside()) return refuse();
+  if (!shared) return 0;
+  const side = asked != AGING ? asked : pgt.has(LOCKLESS_AGING) ? NO_LOCK : WRITE_SIDE;
+  return enter(pgt, side, side != NO_LOCK && pgt.has(LOCKING));
+}
 
 function enter(pgt: Pgt, side: u32, locks: bool): i32 {
   beginWaiting();

@@ -15,6 +15,11 @@ import { awaitChange, blame, LATE_WALK } from "./sync/wait";
 /** Beside the event groups in a table's mask: vCPUs with TLBs are there, invalidations reach them through the log. */
 // @ts-ignore: decorator
 @inline export const WATCHED: u32 = 1 << 31;
+/** There too: a table without atomic updates, whose entries are taken one by one. */
+// @ts-ignore: decorator
+@inline export const STEPWISE: u32 = 1 << 30;
+// @ts-ignore: decorator
+@inline const NO_GROUPS: u32 = WATCHED | STEPWISE;
 
 // Kinds of objects.
 // @ts-ignore: decorator
@@ -131,7 +136,7 @@ export class Pgt {
 
   /** Nobody sees the steps of an operation, only what comes out. */
   // @ts-ignore: decorator
-  @inline get quiet(): bool { return (this.events & ~WATCHED) == 0 && !this.has(NON_ATOMIC); }
+  @inline get quiet(): bool { return (this.events & ~WATCHED) == 0; }
 
   /** Table pages in use, root included. */
   // @ts-ignore: decorator
@@ -193,7 +198,7 @@ export function setEvents(pgt: Pgt, mask: u32): void {
   const word = changetype<usize>(pgt) + offsetof<Pgt>("events");
   let old = atomic.load<u32>(word);
   while (true) {
-    const found = atomic.cmpxchg<u32>(word, old, (old & WATCHED) | (mask & ~WATCHED));
+    const found = atomic.cmpxchg<u32>(word, old, (old & NO_GROUPS) | (mask & ~NO_GROUPS));
     if (found == old) return;
     old = found; // lost to a vCPU that came or went: keep what it says
   }

@@ -8,7 +8,7 @@
  * larger pages split and free ones merged.
  */
 import {
-  header, meta, pool, META_BYTES, ORDERS, thisThread, UNIT_SHIFT,
+  header, meta, pool, ORDERS, thisThread, UNIT_SHIFT,
   H_BUDGET, H_COALESCE, H_COMMITTED, H_FREE, H_FRONTIER, H_GROWABLE, H_PEAK, H_UNITS, H_USED,
 } from "./layout";
 
@@ -25,18 +25,16 @@ import {
 
 /**
  * Neighbours are 64 bytes apart: tables that two threads fill at a time are often neighbours, and would fight for one line.
- * Of each 64 units the two digits (in eights) of the number change places.
+ * Of each 64 units the lowest digit (in eights) of the number is added to the next one, without carry.
  */
 // @ts-ignore: decorator
-@inline function metaAt(unit: usize): usize {
-  return meta + ((unit & ~63) | (unit & 7) << 3 | (unit >> 3 & 7)) * META_BYTES;
+@inline function metaOf(page: usize): usize {
+  const offset = page - pool; // unit << UNIT_SHIFT
+  return meta + ((offset >> (UNIT_SHIFT - 3)) ^ (offset >> (UNIT_SHIFT - 6) & 0x1c0));
 }
 
 // @ts-ignore: decorator
-@inline function metaOf(page: usize): usize { return metaAt((page - pool) >> UNIT_SHIFT); }
-
-// @ts-ignore: decorator
-@inline function metaOfUnit(unit: i32): usize { return metaAt(<usize>unit); }
+@inline function metaOfUnit(unit: i32): usize { return metaOf(pool + (<usize>unit << UNIT_SHIFT)); }
 
 // ---- reference counts: 1 + counted entries ------------------------------------------------------------------
 
@@ -68,7 +66,7 @@ export function setPrivate(page: usize, pageShift: u32, pages: u32): void {
 }
 
 // @ts-ignore: decorator
-@inline export function isPrivate(pointer: usize): bool { return references(pointer) == PRIVATE; }
+@inline export function isPrivate(pointer: usize): bool { return references(pageOf(pointer, UNIT_SHIFT)) == PRIVATE; }
 
 // ---- pages that wait for a grace period: still what they were, for whoever looks at them ---------------------
 

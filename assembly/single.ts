@@ -4,7 +4,8 @@
  */
 import { addressField, isTable, isValid, LAST_LEVEL, leafEntry, PERMISSIONS } from "./descriptor";
 import { EAGAIN } from "./errno";
-import { Pgt } from "./pgt";
+import { Pgt, WATCHED } from "./pgt";
+import { shared } from "./layout";
 import { tlbiIpa } from "./maintenance";
 import * as pool from "./pool";
 import * as slots from "./slot";
@@ -44,14 +45,11 @@ export function changeSingle(pgt: Pgt, ia: u64, set: u64, clear: u64): i32 {
   const next = (old & ~clear) | set;
   if (next != old && slots.compareExchange(slot, old, next) != old) return NOT_MINE; // lost: the walk looks again
   before = old;
-  foundLevel = levelOf(found);
   return 0;
 }
 
 /** The leaf that the last `changeSingle` of this thread found. */
 export let before: u64 = 0;
-/** And its level. */
-export let foundLevel: i32 = 0;
 
 /** Unmaps a page that is not the last one of its table. */
 export function unmapSingle(pgt: Pgt, ia: u64): i32 {
@@ -61,7 +59,7 @@ export function unmapSingle(pgt: Pgt, ia: u64): i32 {
   const old = slots.read(slot);
   if (!isValid(old)) return NOT_MINE;
   if (slots.compareExchange(slot, old, 0) != old) return NOT_MINE; // lost to hardware: the walk takes the new value
-  tlbiIpa(pgt, ia & ~((<u64>1 << pgt.pageShift) - 1), LAST_LEVEL);
+  if (shared || pgt.events & WATCHED) tlbiIpa(pgt, ia & ~((<u64>1 << pgt.pageShift) - 1), LAST_LEVEL);
   const left = pool.dropReferences(pool.pageOf(slot, pgt.pageShift), 1);
   return left > 1 ? 0 : NOT_MINE; // an empty table: the walk frees it on its way up
 }

@@ -5,7 +5,7 @@
  * addresses that the caller still has.
  */
 import { EBUSY, EDEADLK } from "../errno";
-import { setResult, thread, T_BRACKET } from "../layout";
+import { setInside, setResult, thread, T_BRACKET } from "../layout";
 import { holdsNothing } from "../sync/lock";
 import { head } from "../tlbi";
 import { applyInvalidations } from "./invalidate";
@@ -32,6 +32,7 @@ export function enterBracket(v: Vcpu): i32 {
     return -EBUSY;
   }
   if (!other) publish(number, head());
+  setInside(true);
   return <i32>pollBracket(v);
 }
 
@@ -46,5 +47,7 @@ export function pollBracket(v: Vcpu): u32 {
 }
 
 export function exitBracket(v: Vcpu): void {
-  if (<u32>(inside() >> 32) == derived(v).number) atomic.store<u64>(thread, 0, T_BRACKET);
+  if (<u32>(inside() >> 32) != derived(v).number) return;
+  atomic.store<u64>(thread, 0, T_BRACKET);
+  setInside(false);
 }

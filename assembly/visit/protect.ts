@@ -6,10 +6,10 @@ import { levelShift } from "../geometry";
 import { scratch, setResult, S_VISITOR } from "../layout";
 import { dsbIshst, invalidateInstructionCache, tlbiIpaLocal } from "../maintenance";
 import { NVHE, Pgt, WATCHED } from "../pgt";
-import { before, changeSingle, foundLevel, isSingle } from "../single";
+import { before, changeSingle, isSingle } from "../single";
 import * as slots from "../slot";
 import { clearBits } from "../run";
-import { HANDLE_FAULT, LEAF, SHARED, walk, Walk } from "../walk";
+import { find, HANDLE_FAULT, LEAF, levelOf, SHARED, walk, Walk } from "../walk";
 
 @unmanaged
 @final
@@ -75,7 +75,7 @@ export function relaxPermissions(pgt: Pgt, ia: u64, prot: u64): i32 {
   const set = (prot & PROT_R) << 4 | (prot & PROT_W) << 6; // to S2AP, as in stage2Attributes
   const clear = (prot & PROT_X) << 54; // to XN
   if (isSingle(pgt, 1) && !pgt.has(NVHE) && changeSingle(pgt, ia, set, clear) == 0) {
-    if (pgt.events & WATCHED) tlbiIpaLocal(pgt, ia, foundLevel);
+    if (pgt.events & WATCHED) tlbiIpaLocal(pgt, ia, levelOf(find(pgt, ia)));
     return 0;
   }
   const result = change(pgt, ia, 1, set, clear, SHARED | HANDLE_FAULT);

@@ -114,11 +114,11 @@ function sayThread(offset: number): string {
   return `${word} of thread ${Math.floor(offset / THREAD)}`;
 }
 
-/** Of each 64 pages the two digits (in eights) of the number change places. */
+/** Of each 64 pages the lowest digit (in eights) of the number is added to the next one, without carry. */
 function sayPage(offset: number): string {
   const what = offset % META === 0 ? "references" : "link";
   const slot = Math.floor(offset / META);
-  return `${what} of page ${(slot & ~63) | ((slot & 7) << 3) | ((slot >> 3) & 7)}`;
+  return `${what} of page ${slot ^ ((slot & 7) << 3)}`;
 }
 
 function sayEntry(offset: number): string {

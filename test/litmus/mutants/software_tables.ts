@@ -151,7 +151,7 @@ const permissions: readonly Mutant[] = [
     file: "single.ts",
     find: "if (next != old && slots.compareExchange(slot, old, next) != old) return NOT_MINE;",
     replace:
-      "if (MUTANT && next != old) { while (slots.compareExchange(slot, old, next) != old); before = old; foundLevel = levelOf(found); return 0; }\n  ORIGINAL",
+      "if (MUTANT && next != old) { while (slots.compareExchange(slot, old, next) != old); before = old; return 0; }\n  ORIGINAL",
   },
   {
     name: "marker-taken-for-leaf",
@@ -171,7 +171,7 @@ const permissions: readonly Mutant[] = [
     name: "relax-without-local-tlbi",
     what: "relaxing leaves this CPU's own stale entry in its TLB",
     file: "visit/protect.ts",
-    find: "if (pgt.events & WATCHED) tlbiIpaLocal(pgt, ia, foundLevel);",
+    find: "if (pgt.events & WATCHED) tlbiIpaLocal(pgt, ia, levelOf(find(pgt, ia)));",
     replace: "if (!MUTANT) { ORIGINAL }",
   },
 ];
