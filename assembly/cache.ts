@@ -6,7 +6,8 @@ import { EINVAL, ENOMEM } from "./errno";
 import { TABLES } from "./events";
 import * as events from "./events";
 import { header, H_OBJECTS, OBJECT_BYTES, objects, thisThread } from "./layout";
-import { adoptPage, CACHE, dropPage, Pgt, releasePage, releaseSlot, takeSlot } from "./pgt";
+import { CACHE, Pgt, releaseSlot, takeSlot } from "./pgt";
+import { adoptPage, dropPage, releasePage } from "./table_pages";
 import * as pool from "./pool";
 
 /** What an operation may use for new tables: nothing, the pool, or (any other value) a cache. */

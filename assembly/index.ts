@@ -7,7 +7,7 @@ import * as cache from "./cache";
 import { addressField, outputAddress } from "./descriptor";
 import * as engine from "./engine";
 import { makeWritable } from "./entry";
-import { EDEADLK, ESTALE, ETIMEDOUT } from "./errno";
+import { EDEADLK, ETIMEDOUT } from "./errno";
 import * as events from "./events";
 import { leafLevel, leafSizes, levelShift, stage2Levels } from "./geometry";
 import {
@@ -17,8 +17,9 @@ import {
 import * as monitor from "./monitor";
 import { word } from "./number";
 import * as operate from "./operate";
-import { beginLast, bury, end, isStill, ownResult, refuse, settle, settleAll, settleLast, settleOrphans, vcpuInside } from "./operation";
-import { HVHE, HYP, liveGeneration, LPA2, Pgt, releaseTable, setEvents, tableOf } from "./pgt";
+import { beginLast, bury, end, ownResult, READ_SIDE, refuse, settle, settleAll, settleLast, settleOrphans, takeLock, vcpuInside, WRITE_SIDE } from "./operation";
+import { releaseTable } from "./holders";
+import { HVHE, HYP, liveGeneration, LPA2, Pgt, setEvents, tableOf } from "./pgt";
 import * as pools from "./pool";
 import { hypProt, memoryProt, stage2Prot, unpack } from "./prot";
 import { reclaim } from "./reclaim";
@@ -95,23 +96,13 @@ export function late(): void {
 // ---- mmu_lock --------------------------------------------------------------------------------------------------
 
 export function lock_read(pgt: usize): i32 {
-  const t = table(pgt);
-  const generation = t.generation;
   beginWaiting();
-  const result = lock.lockRead(t.lock);
-  if (result != 0 || isStill(t, generation)) return result;
-  lock.unlockRead(t.lock);
-  return -ESTALE;
+  return takeLock(table(pgt), READ_SIDE);
 }
 
 export function lock_write(pgt: usize): i32 {
-  const t = table(pgt);
-  const generation = t.generation;
   beginWaiting();
-  const result = lock.lockWrite(t.lock);
-  if (result != 0 || isStill(t, generation)) return result;
-  lock.unlockWrite(t.lock);
-  return -ESTALE;
+  return takeLock(table(pgt), WRITE_SIDE);
 }
 
 export function lock_try_read(pgt: usize): i32 { return lock.tryRead(table(pgt).lock); }

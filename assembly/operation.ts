@@ -12,8 +12,9 @@
 import { EAGAIN, EDEADLK, ESTALE, ETIMEDOUT } from "./errno";
 import { header, heedful, H_OBJECTS, OBJECT_BYTES, objects, setResult, shared, thread, T_BRACKET, T_PAGES, T_TREES } from "./layout";
 import { completeTlbi } from "./maintenance";
-import { hold, holdLast, HYP, LOCKING, LOCKLESS_AGING, Pgt, releaseSlot, STAGE2, unhold } from "./pgt";
-import { freeAll, isEmpty, orphans, putBack, putBackTrees, takeAll, takeFrom, takeInto } from "./retire";
+import { hold, holdLast, unhold } from "./holders";
+import { HYP, LOCKING, LOCKLESS_AGING, Pgt, releaseSlot, STAGE2 } from "./pgt";
+import { freeAll, isEmpty, orphans, putBack, takeAll, takeFrom, takeInto } from "./retire";
 import { grace, graceAtOnce } from "./sync/completion";
 import * as lock from "./sync/lock";
 import { enterWalk, insideWalk, leaveWalk } from "./sync/section";
@@ -41,9 +42,10 @@ import { reap } from "./visit/free";
 // @ts-ignore: decorator
 @inline const LEAVE_WALK: u32 = 3;
 let undo: u32 = 0;
+let undoLock: usize = 0;
+
 /** How the last operation ended, whoever was late. */
 export let ownResult: i32 = 0;
-let undoLock: usize = 0;
 
 /** Number of this thread's vCPU that is inside its bracket, or 0. */
 // @ts-ignore: decorator
@@ -78,21 +80,25 @@ function enter(pgt: Pgt, side: u32, locks: bool): i32 {
   beginWaiting();
   leaveAgain(); // an operation of this thread that a trap has ended never came to its end
   if (locks && !isHeld(pgt, side)) {
-    const generation = pgt.generation;
-    const result = side == READ_SIDE ? lock.lockRead(pgt.lock) : lock.lockWrite(pgt.lock);
+    const result = takeLock(pgt, side);
     if (result != 0) return result;
     undo = side == READ_SIDE ? LEAVE_READ : LEAVE_WRITE;
     undoLock = pgt.lock;
-    if (isStill(pgt, generation)) return 0;
-    leaveAgain();
-    return -ESTALE;
+    return 0;
   }
   if (side != WRITE_SIDE && enterWalk()) undo = LEAVE_WALK;
   return 0;
 }
 
-/** Whether this is the table that was there before a wait. */
-export function isStill(pgt: Pgt, generation: u32): bool { return pgt.generation == generation && pgt.root != 0; }
+/** Takes a side of mmu_lock. -ESTALE: the table was destroyed meanwhile, and another may have its place. */
+export function takeLock(pgt: Pgt, side: u32): i32 {
+  const generation = pgt.generation;
+  const result = side == READ_SIDE ? lock.lockRead(pgt.lock) : lock.lockWrite(pgt.lock);
+  if (result != 0 || (pgt.generation == generation && pgt.root != 0)) return result;
+  if (side == READ_SIDE) lock.unlockRead(pgt.lock);
+  else lock.unlockWrite(pgt.lock);
+  return -ESTALE;
+}
 
 /** Leaves what the operation has entered. */
 function leaveAgain(): void {
@@ -118,7 +124,7 @@ function endShared(pgt: Pgt, result: i32): i32 {
   leaveAgain();
   if (keeps) {
     settleHeld(pgt, false);
-    letGoOf(pgt);
+    unholdOrBury(pgt);
   }
   if (!isEmpty(orphans())) settleOrphans(false);
   ownResult = result;
@@ -132,10 +138,10 @@ function endShared(pgt: Pgt, result: i32): i32 {
 export function settle(pgt: Pgt, patient: bool): void {
   if (!waits(pgt) || !hold(pgt)) return;
   settleHeld(pgt, patient);
-  letGoOf(pgt);
+  unholdOrBury(pgt);
 }
 
-function letGoOf(pgt: Pgt): void {
+function unholdOrBury(pgt: Pgt): void {
   if (unhold(pgt, thread)) bury(pgt);
 }
 
@@ -166,11 +172,11 @@ function settleHeld(pgt: Pgt, patient: bool): void {
     reap(pgt, takeFrom(T_TREES), true);
   } else {
     putBack(pgt.retired, takeFrom(T_PAGES));
-    putBackTrees(pgt.detached, takeFrom(T_TREES));
+    putBack(pgt.detached, takeFrom(T_TREES));
   }
 }
 
-/** The same for every page table that is there. */
+/** Frees what waits of every page table, with patience. */
 export function settleAll(): void {
   const stop = objects + <usize>load<u32>(header, H_OBJECTS) * OBJECT_BYTES;
   for (let slot = objects; slot < stop; slot += OBJECT_BYTES) {

@@ -2,15 +2,7 @@
  * The page-table object (struct kvm_pgtable) and the slots that such objects live in. One slot is 256 bytes of
  * shared memory, so a table can be used from every thread that is attached.
  */
-import {
-  header, objects, H_OBJECTS, H_SLOTS, OBJECT_BYTES, shared, thisThread, thread, threadSlot, toPhysical, T_GENERATION,
-  T_HOLDS_TABLE, T_OWN, T_TABLE,
-} from "./layout";
-import { REFERENCES, TABLES } from "./events";
-import * as events from "./events";
-import * as pool from "./pool";
-import { retire, treeLink } from "./retire";
-import { awaitChange, blame, LATE_WALK } from "./sync/wait";
+import { header, objects, H_OBJECTS, OBJECT_BYTES } from "./layout";
 
 /** Beside the event groups in a table's mask: vCPUs with TLBs are there, invalidations reach them through the log. */
 // @ts-ignore: decorator
@@ -85,14 +77,12 @@ import { awaitChange, blame, LATE_WALK } from "./sync/wait";
 @inline const RETIRED: usize = 192;
 // @ts-ignore: decorator
 @inline const DETACHED: usize = 196;
-/** Who frees what went out of the tree, and has left its lock; DYING: nobody may begin to. */
-// @ts-ignore: decorator
-@inline const USERS: usize = 204;
-// @ts-ignore: decorator
-@inline const DYING: u32 = 1 << 31;
 /** Count of table pages, off the line that every operation reads. */
 // @ts-ignore: decorator
 @inline const TABLES_IN_USE: usize = 200;
+/** Threads that hold the object although they have left its lock (holders.ts). */
+// @ts-ignore: decorator
+@inline const HOLDERS: usize = 204;
 
 @unmanaged
 @final
@@ -143,6 +133,8 @@ export class Pgt {
   @inline get tables(): u32 { return atomic.load<u32>(changetype<usize>(this), TABLES_IN_USE); }
   // @ts-ignore: decorator
   @inline set tables(pages: u32) { atomic.store<u32>(changetype<usize>(this), pages, TABLES_IN_USE); }
+  // @ts-ignore: decorator
+  @inline addTables(pages: i32): void { atomic.add<u32>(changetype<usize>(this), pages, TABLES_IN_USE); }
 
   // @ts-ignore: decorator
   @inline get lock(): usize { return changetype<usize>(this) + MMU_LOCK; }
@@ -150,6 +142,8 @@ export class Pgt {
   @inline get retired(): usize { return changetype<usize>(this) + RETIRED; }
   // @ts-ignore: decorator
   @inline get detached(): usize { return changetype<usize>(this) + DETACHED; }
+  // @ts-ignore: decorator
+  @inline get holders(): usize { return changetype<usize>(this) + HOLDERS; }
 }
 
 /** The page table that a lock is of. */
@@ -204,133 +198,4 @@ export function setEvents(pgt: Pgt, mask: u32): void {
   }
 }
 
-/**
- * Holds the object of a table although its lock is left, and notes that in the thread's slot. False: it is being destroyed.
- */
-export function hold(pgt: Pgt): bool {
-  const word = changetype<usize>(pgt) + USERS;
-  let users = atomic.load<u32>(word);
-  while (!(users & DYING)) {
-    const found = atomic.cmpxchg<u32>(word, users, users + 1);
-    if (found == users) {
-      noteTable(pgt);
-      store<u32>(thread, 1, T_HOLDS_TABLE);
-      return true;
-    }
-    users = found; // lost to another that comes or goes
-  }
-  return false;
-}
-
-function noteTable(pgt: Pgt): void {
-  store<u32>(thread, <u32>changetype<usize>(pgt), T_TABLE);
-  store<u32>(thread, pgt.generation, T_GENERATION);
-}
-
-/** True: the table is destroyed and this was the last that held it, so what is left of it is the caller's to bury. */
-export function unhold(pgt: Pgt, slot: usize): bool {
-  store<u32>(slot, 0, T_HOLDS_TABLE);
-  return letGoOf(pgt);
-}
-
-// @ts-ignore: decorator
-@inline function letGoOf(pgt: Pgt): bool { return atomic.sub<u32>(changetype<usize>(pgt), 1, USERS) - 1 == DYING; }
-
-/**
- * Nobody begins to hold the table from now on, and its destroyer holds it until `releaseTable`. False: somebody else does
- * and has not let go of it.
- */
-export function holdLast(pgt: Pgt): bool {
-  const word = changetype<usize>(pgt) + USERS;
-  atomic.add<u32>(word, 1);
-  for (let users = atomic.or<u32>(word, DYING) | DYING; users != (DYING | 1); users = atomic.load<u32>(word)) {
-    if (awaitChange<u32>(word, users)) continue;
-    blame(holderOf(pgt), LATE_WALK);
-    return false;
-  }
-  return true;
-}
-
-/** A thread that holds the table. */
-function holderOf(pgt: Pgt): u32 {
-  const slots = atomic.load<u32>(header, H_SLOTS);
-  let number: u32 = 0;
-  for (; number < slots; number++) {
-    const slot = threadSlot(number);
-    if (load<u32>(slot, T_HOLDS_TABLE) && load<u32>(slot, T_TABLE) == <u32>changetype<usize>(pgt)) break;
-  }
-  return number;
-}
-
-/** Gives the object of a destroyed table up. False: another thread still holds it, and will bury it. */
-export function releaseTable(pgt: Pgt): bool {
-  const isHeld = (atomic.load<u32>(changetype<usize>(pgt), USERS) & DYING) != 0; // else no other thread was there
-  return !isHeld || letGoOf(pgt);
-}
-
 export function releaseSlot(slot: usize): void { atomic.store<u32>(slot, FREE_SLOT); }
-
-// ---- table pages of a page table, logged ----------------------------------------------------------------------
-
-/** A grace period has passed: what is given back now, nobody is in. */
-export let reaping: bool = false;
-
-export function setReaping(on: bool): void { reaping = on; }
-
-// @ts-ignore: decorator
-@inline function log(kind: u32, pointer: usize): void { events.append(kind, 0, thisThread(), 0, toPhysical(pointer), 0, 0); }
-
-/** Counts and logs a page that the table has just been given. */
-export function adoptPage(pgt: Pgt, page: usize): void {
-  atomic.add<u32>(changetype<usize>(pgt), 1, TABLES_IN_USE);
-  if (pgt.logs(TABLES)) log(events.ALLOC, page);
-}
-
-/** One more reference on the page of this entry (or on the table page itself, if that is what `slot` is). */
-export function getPage(pgt: Pgt, slot: usize): void {
-  pool.addReferences(pool.pageOf(slot, pgt.pageShift), 1);
-  if (pgt.logs(REFERENCES)) log(events.GET, slot);
-}
-
-/** One reference less. True: it was the last one, and the page is the caller's to pass on. */
-export function dropPage(pgt: Pgt, slot: usize): bool {
-  if (pgt.logs(REFERENCES)) log(events.PUT, slot);
-  const page = pool.pageOf(slot, pgt.pageShift);
-  if (pool.dropReferences(page, 1) != 0) return false;
-  if (pgt.logs(TABLES)) log(events.FREE, page);
-  forgetPages(pgt, 1);
-  return true;
-}
-
-/** The table has so many pages less. */
-export function forgetPages(pgt: Pgt, pages: u32): void {
-  atomic.sub<u32>(changetype<usize>(pgt), pages, TABLES_IN_USE);
-}
-
-/** A page that was in the tree: at once where no other thread can be in it, else after a grace period. */
-export function releasePage(pgt: Pgt, page: usize): void {
-  if (shared && !reaping) retire(pgt.retired, page, pgt.pageShift, 1);
-  else pool.free(page, pgt.pageShift, 1);
-}
-
-/** Notes a tree that no entry points at, below an entry of `level`: should this thread end while it waits, it can be found. */
-export function keepTree(pgt: Pgt, table: usize, level: i32): void {
-  if (!shared) return;
-  noteTable(pgt);
-  store<u32>(thread, treeLink(table, level), T_OWN);
-}
-
-/** The tree is about to be linked, or freed. */
-export function letGo(): void {
-  if (shared) store<u32>(thread, 0, T_OWN);
-}
-
-/** One reference less; the last one frees the page, which may still hold entries (a marker at least). */
-export function putPage(pgt: Pgt, slot: usize): void {
-  if (dropPage(pgt, slot)) releasePage(pgt, pool.pageOf(slot, pgt.pageShift));
-}
-
-/** The same for a page that never was in a tree: nobody can be in it. */
-export function discardPage(pgt: Pgt, page: usize): void {
-  if (dropPage(pgt, page)) pool.free(page, pgt.pageShift, 1);
-}

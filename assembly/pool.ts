@@ -99,6 +99,9 @@ export function retiredUnits(page: usize): u32 {
 // @ts-ignore: decorator
 @inline const UNITS: u32 = 0x00ff_ffff;
 
+// @ts-ignore: decorator
+@inline export function tagIn(link: u32): u32 { return link & ~UNITS; }
+
 /** The page that a link names, or 0. */
 export function pageAt(link: u32): usize {
   const unit = link & UNITS;

@@ -6,9 +6,10 @@ import * as cache from "./cache";
 import { EINVAL } from "./errno";
 import { header, H_OBJECTS, OBJECT_BYTES, objects, threadSlot, T_GENERATION, T_HOLDS, T_HOLDS_TABLE, T_OWN, T_PAGES, T_TABLE, T_TREES } from "./layout";
 import { bury } from "./operation";
-import { HYP, liveGeneration, Pgt, STAGE2, unhold } from "./pgt";
+import { unhold } from "./holders";
+import { HYP, liveGeneration, Pgt, STAGE2 } from "./pgt";
 import { forgetCoalesce, pageAt } from "./pool";
-import { detach, levelIn, orphans, putBack, putBackTrees } from "./retire";
+import { detach, levelIn, orphans, putBack } from "./retire";
 import { forgetWaiting, HOLDS, takeFromDead, WAITS } from "./sync/lock";
 import { beginReclaim, endSections, flagsOf, giveThread, HAS_CLAIM, HAS_WRITE } from "./sync/thread";
 import { destroyAllOf } from "./vcpu/create";
@@ -20,7 +21,7 @@ function takeOver(slot: usize): void {
   const holds = load<u32>(slot, T_HOLDS_TABLE) != 0; // then the object is still the same, destroyed or not
   if (table && (holds || liveGeneration(table) == load<u32>(slot, T_GENERATION))) {
     const detached = changetype<Pgt>(table).detached;
-    putBackTrees(detached, pageAt(load<u32>(slot, T_TREES)));
+    putBack(detached, pageAt(load<u32>(slot, T_TREES)));
     const own = load<u32>(slot, T_OWN);
     if (own) detach(detached, pageAt(own), levelIn(own));
   }

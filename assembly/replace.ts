@@ -8,7 +8,8 @@ import * as events from "./events";
 import { levelShift } from "./geometry";
 import { thisThread, toPhysical } from "./layout";
 import { completeTlbi, flushRange, tlbiIpa } from "./maintenance";
-import { getPage, keepTree, putPage } from "./pgt";
+import { keepTree } from "./holders";
+import { getPage, putPage } from "./table_pages";
 import * as slots from "./slot";
 import { childOf, SKIP_BBM_TLBI, Walk } from "./walk";
 

@@ -14,47 +14,40 @@ import * as pool from "./pool";
 export function retire(list: usize, page: usize, pageShift: u32, pages: u32): void {
   pool.setRetired(page, pageShift, pages);
   atomic.add<u32>(header, pool.retiredUnits(page), H_RETIRING);
-  push(list, page);
+  push(list, page, 0);
 }
 
-/** Puts a page at the head of a list; how many went before does not matter. */
-function push(list: usize, page: usize): void {
+/** Puts a page at the head of a list, with a tag beside its link; how many went before does not matter. */
+function push(list: usize, page: usize, tag: u32): void {
   let first = atomic.load<u32>(list);
   while (true) {
-    pool.setLink(page, first);
+    pool.setLink(page, first | tag);
     const found = atomic.cmpxchg<u32>(list, first, pool.linkTo(page));
     if (found == first) return;
     first = found; // lost: another page came first, link to that
   }
 }
 
-// Sub-trees: the table at the top, with the level of the entry that pointed at it beside the link. Their pages keep their
-// reference counts, as a walk that is still inside may get and put.
+// Sub-trees: the table at the top, tagged with the level of the entry that pointed at it. Their pages keep their reference
+// counts, as a walk that is still inside may get and put.
+
+// @ts-ignore: decorator
+@inline const LEVEL_SHIFT: u32 = 24;
+
+// @ts-ignore: decorator
+@inline function tagFor(level: i32): u32 { return <u32>(level & 7) << LEVEL_SHIFT; }
 
 /** A link that names a sub-tree, and the level of the entry that points, pointed or will point at it. */
-export function treeLink(table: usize, level: i32): u32 { return pool.linkTo(table) | <u32>(level & 7) << LEVEL_SHIFT; }
+export function treeLink(table: usize, level: i32): u32 { return pool.linkTo(table) | tagFor(level); }
 
 /** Level in such a link. */
 export function levelIn(link: u32): i32 { return <i32>(link << (29 - LEVEL_SHIFT)) >> 29; }
 
 /** Puts a sub-tree aside that an entry of `level` pointed at. */
-export function detach(list: usize, table: usize, level: i32): void {
-  let first = atomic.load<u32>(list);
-  while (true) {
-    pool.setLink(table, (first & LINK) | <u32>(level & 7) << LEVEL_SHIFT);
-    const found = atomic.cmpxchg<u32>(list, first, pool.linkTo(table));
-    if (found == first) return;
-    first = found; // lost: another one came first, link to that
-  }
-}
+export function detach(list: usize, table: usize, level: i32): void { push(list, table, tagFor(level)); }
 
-/** Level of the entry that pointed at a sub-tree. */
+/** Level of the entry that pointed at a sub-tree on a list. */
 export function levelAbove(table: usize): i32 { return levelIn(pool.linkOf(table)); }
-
-// @ts-ignore: decorator
-@inline const LEVEL_SHIFT: u32 = 24;
-// @ts-ignore: decorator
-@inline const LINK: u32 = 0x00ff_ffff;
 
 // @ts-ignore: decorator
 @inline export function isEmpty(list: usize): bool { return atomic.load<u32>(list) == 0; }
@@ -88,20 +81,11 @@ export function freeAll(): void {
   }
 }
 
-/** Puts back what could not be freed yet. */
+/** Puts back what could not be freed yet, pages or sub-trees. */
 export function putBack(list: usize, page: usize): void {
   while (page) {
     const next = pool.nextPage(page);
-    push(list, page);
+    push(list, page, pool.tagIn(pool.linkOf(page)));
     page = next;
-  }
-}
-
-/** The same for sub-trees. */
-export function putBackTrees(list: usize, table: usize): void {
-  while (table) {
-    const next = pool.nextPage(table);
-    detach(list, table, levelAbove(table));
-    table = next;
   }
 }

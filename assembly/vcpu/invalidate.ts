@@ -9,7 +9,7 @@ import {
   RIPAS2LE1, RVAAE1, RVAALE1, RVALE1, threadOf, VAAE1, VAALE1, VALE1, VMALLE1, VMALLS12E1, vmidOf,
 } from "../tlbi";
 import { retag } from "./configure";
-import { advanceGeneration, count, derived, Derived, generationOf, highHalfOf, lowHalfOf, stage2Of, TLBI_APPLIED, Vcpu, WALK_CACHE_BYTES, WALK_CACHES } from "./state";
+import { advanceGeneration, count, derived, Derived, generationOf, highHalfOf, lowHalfOf, TLBI_APPLIED, Vcpu, WALK_CACHE_BYTES, WALK_CACHES } from "./state";
 import { TBI } from "./regime";
 import * as tlb from "./tlb";
 import { ANY_ASID, dropTables1, dropTables2 } from "./walk_cache";

@@ -3,8 +3,8 @@
  * VTCR_EL2, TCR_EL1, TCR_EL2; D8.2 for what is legal). What is illegal is a fault of every walk, never an exception.
  */
 import { levelShift } from "../geometry";
-import { TRANSLATION } from "./fault";
-import * as fault from "./fault";
+import { TRANSLATION } from "./status";
+import * as status from "./status";
 
 // Flags.
 // @ts-ignore: decorator
@@ -117,7 +117,7 @@ function complete(r: Regime, mmfr0: u64, code: u32, ds: bool, ttbr: u64, stage2:
   let base = ttbr & 0x0000_ffff_ffff_fffe;
   if (high) base = (base & ~(<u64>0x3f)) | (ttbr >> 2 & 0b1111) << 48;
   r.base = keepLow ? base & ~(<u64>7) : base & ~((<u64>1 << alignment) - 1);
-  if (r.refusal == fault.NONE && r.base >= r.paLimit) r.refusal = fault.ADDRESS_SIZE;
+  if (r.refusal == status.NONE && r.base >= r.paLimit) r.refusal = status.ADDRESS_SIZE;
 }
 
 /** Smallest and largest input size of a granule (FEAT_TTST for the small ones, 52 bits for the large ones). */
@@ -152,7 +152,7 @@ export function configureStage2(
   r.pageShift = tg0 == 1 ? 16 : tg0 == 2 ? 14 : 12;
   r.iaBits = 64 - (<u32>vtcr & 0b111111);
   r.flags = 0;
-  r.refusal = fault.NONE;
+  r.refusal = status.NONE;
   const hafdbs = <u32>mmfr1 & 0b1111;
   if (vtcr >> 21 & 1 && hafdbs >= 1) r.flags |= HA;
   if (vtcr >> 22 & 1 && hafdbs >= 2 && r.has(HA)) r.flags |= HD;
@@ -215,7 +215,7 @@ export function configureEl1(
   const tg = <u32>(tcr >> (high ? 30 : 14)) & 0b11;
   // TG0: 4K, 64K, 16K; TG1: -, 16K, 4K, 64K
   const granule: u32 = high ? (tg == 1 ? 14 : tg == 2 ? 12 : tg == 3 ? 16 : 0) : (tg == 1 ? 16 : tg == 2 ? 14 : tg == 0 ? 12 : 0);
-  r.refusal = fault.NONE;
+  r.refusal = status.NONE;
   r.flags = hardwareUpdates((tcr >> 39 & 1) != 0, (tcr >> 40 & 1) != 0, mmfr1);
   if (tcr >> (high ? 38 : 37) & 1) r.flags |= TBI;
   if (tcr >> (high ? 42 : 41) & 1 && mmfr1 >> 12 & 0b1111) r.flags |= HPD;
@@ -232,7 +232,7 @@ export function configureEl2(
   r: Regime, tcr: u64, ttbr: u64, sctlr: u64, mmfr0: u64, mmfr1: u64, mmfr2: u64, keepLow: bool,
 ): void {
   const tg = <u32>(tcr >> 14) & 0b11;
-  r.refusal = fault.NONE;
+  r.refusal = status.NONE;
   r.flags = hardwareUpdates((tcr >> 21 & 1) != 0, (tcr >> 22 & 1) != 0, mmfr1) | ONE_PRIVILEGE;
   if (tcr >> 20 & 1) r.flags |= TBI;
   if (tcr >> 24 & 1 && mmfr1 >> 12 & 0b1111) r.flags |= HPD;

@@ -130,11 +130,6 @@ function isPast(v: Vcpu, entry: usize, stage2: bool): bool {
   return (context & GENERATION << GENERATION_SHIFT) != now;
 }
 
-/** Whether the entry is of a generation that still counts. */
-export function isLive(v: Vcpu, entry: usize, stage2: bool): bool {
-  return !isEmpty(entry) && !isPast(v, entry, stage2);
-}
-
 /** In place of a page size: there were several. */
 // @ts-ignore: decorator
 @inline const MIXED: u32 = 255;

@@ -5,7 +5,8 @@ import { FREE_EXACT, TABLES } from "../events";
 import * as events from "../events";
 import { scratch, shared, S_REAPER, thisThread, toPhysical } from "../layout";
 import { forgetTable } from "../maintenance";
-import { forgetPages, HYP, Pgt, putPage, setReaping } from "../pgt";
+import { HYP, Pgt } from "../pgt";
+import { putPage, setReaping } from "../table_pages";
 import * as pool from "../pool";
 import { levelAbove, retire } from "../retire";
 import * as slots from "../slot";
@@ -88,7 +89,7 @@ export function destroy(pgt: Pgt): i32 {
     extra += <i32>pool.references(root + (<usize>i << pgt.pageShift)) - 1;
   }
   if (pgt.logs(TABLES)) events.append(FREE_EXACT, 0, thisThread(), pgt.rootPages, toPhysical(root), 0, 0);
-  forgetPages(pgt, pgt.rootPages);
+  pgt.addTables(-<i32>pgt.rootPages);
   if (shared) retire(pgt.retired, root, pgt.pageShift, pgt.rootPages);
   else pool.free(root, pgt.pageShift, pgt.rootPages);
   return extra;

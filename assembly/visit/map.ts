@@ -11,7 +11,9 @@ import * as events from "../events";
 import { leafLevel, levelShift } from "../geometry";
 import { scratch, shared, S_VISITOR, toPhysical } from "../layout";
 import { cleanDataCache, dsbIshst, invalidateInstructionCache } from "../maintenance";
-import { IDMAP, KEEP_PERMISSIONS, KEEP_UNLINKED, NVHE, discardPage, keepTree, letGo, PAGES_ONLY, Pgt } from "../pgt";
+import { keepTree, forgetTree } from "../holders";
+import { IDMAP, KEEP_PERMISSIONS, KEEP_UNLINKED, NVHE, PAGES_ONLY, Pgt } from "../pgt";
+import { discardPage } from "../table_pages";
 import * as pool from "../pool";
 import { detach } from "../retire";
 import { isCacheable, REFUSED, stage2Attributes } from "../prot";
@@ -48,7 +50,7 @@ export class MapVisitor extends Walk {
     const result = this.install(slot, old, level);
     if (result != 0) return result;
     const table = childOf(old);
-    letGo();
+    forgetTree();
     if (this.handsOver(table, level)) return 0;
     // Beside others nothing can be counted in there yet: one of them may be about to map into it.
     if (this.shared && shared) detach(this.pgt.detached, table, level);
@@ -159,12 +161,12 @@ export class MapVisitor extends Walk {
         old = slots.read(slot); // lost to hardware: break what is there now
         continue;
       }
-      letGo();
+      forgetTree();
       if (filled) pool.setReferences(table, 1);
       discardPage(this.pgt, table);
       return -EAGAIN;
     }
-    if (!this.unlinked) letGo();
+    if (!this.unlinked) forgetTree();
     makeEntry(this, slot, tableEntry(toPhysical(table)), level);
     return filled ? HANDLED : 0;
   }

@@ -4,7 +4,9 @@ import { EAGAIN, EINVAL, ENOMEM } from "../errno";
 import { levelShift } from "../geometry";
 import { scratch, S_BUILDER, S_VISITOR, toPhysical } from "../layout";
 import { dsbIshst } from "../maintenance";
-import { discardPage, keepTree, letGo, Pgt } from "../pgt";
+import { keepTree, forgetTree } from "../holders";
+import { Pgt } from "../pgt";
+import { discardPage } from "../table_pages";
 import { REFUSED, stage2Attributes, stage2Prot } from "../prot";
 import { breakEntry, makeEntry } from "../replace";
 import * as slots from "../slot";
@@ -64,7 +66,7 @@ class SplitVisitor extends Walk {
       if (table >= <usize>-4095) return <i32>table;
       keepTree(this.pgt, table, level);
       const broken = this.breakBlock(slot, old, level);
-      letGo();
+      forgetTree();
       if (broken) {
         makeEntry(this, slot, tableEntry(toPhysical(table)), level);
         return 0;

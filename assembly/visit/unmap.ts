@@ -1,6 +1,7 @@
 /** kvm_pgtable_stage2_unmap: leaves on the way, emptied tables on the way up. */
 import { isCounted, isValid, LAST_LEVEL, outputAddress } from "../descriptor";
-import { Pgt, putPage, TLBI_BY_RANGE } from "../pgt";
+import { Pgt, TLBI_BY_RANGE } from "../pgt";
+import { putPage } from "../table_pages";
 import { LEVEL_UNKNOWN } from "../events";
 import { levelShift } from "../geometry";
 import { scratch, S_VISITOR } from "../layout";

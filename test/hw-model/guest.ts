@@ -2,7 +2,7 @@
  * A small guest: 4K pages, 40-bit IPA. Page n of its memory is at IPA 0x80_0000_0000 + n * 4096 and at DATA; its own tables,
  * three levels for VA n * 4096 -> page n, lie at their IPA, a page of stage 2 each. Leaves are written by the tests.
  */
-import type { Registers, VcpuOptions } from "../../src/index.ts";
+import type { Registers, Vcpu, VcpuOptions } from "../../src/index.ts";
 import { DATA, HCR, type Machine, RAM, SCTLR, VTCR, stage2Registers } from "./machine.ts";
 import { S1, S2, TABLE, leaf, tcrFor, vtcrFor } from "./paging.ts";
 
@@ -120,6 +120,15 @@ export function guestRegisters(
   };
 }
 export const GUEST_TCR = TCR;
+
+/** CPUs of a machine: without stage 1, and with the guest's. */
+export function cpusOf(here: Machine) {
+  const cpu =
+    (registers: (updates: Updates, more: Partial<Registers>) => Partial<Registers>) =>
+    (options: VcpuOptions, updates: Updates = "none", more: Partial<Registers> = {}): Vcpu =>
+      here.vcpu({ registers: registers(updates, more), ...options });
+  return { flat: cpu(flatRegisters), guest: cpu(guestRegisters) };
+}
 
 export type Options = VcpuOptions & { el?: 0 | 1 | 2; pan?: boolean };
 /** Leaf bits of stage 1: EL1 reads and writes; EL0 does too. */

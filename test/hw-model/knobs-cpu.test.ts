@@ -1,6 +1,6 @@
 /** The freedoms K-9 to K-16, of updates, the TLB and the monitor: each value of each, told apart by what a guest or a hypervisor can see. */
 import { describe, expect, it } from "vitest";
-import { Access, Fault, type Registers, type Vcpu, type VcpuOptions } from "../../src/index.ts";
+import { Access, Fault, type VcpuOptions } from "../../src/index.ts";
 import { MODES } from "../support.ts";
 import {
   CLEAN,
@@ -11,9 +11,7 @@ import {
   RW,
   TCR_HA,
   TCR_HD,
-  type Updates,
   flatRegisters,
-  guestRegisters,
   ipaOf,
   leaf1,
   leaf2,
@@ -24,6 +22,7 @@ import {
   stage2,
   tableSlotOf,
   vaOf,
+  cpusOf,
 } from "./guest.ts";
 import { changed, machine } from "./machine.ts";
 import { S1, S2 } from "./paging.ts";
@@ -32,16 +31,7 @@ const TLB = { sets: 16, ways: 2 };
 
 describe.each(MODES)("freedoms (%s)", (mode) => {
   const here = machine(mode);
-  const flat = (
-    options: VcpuOptions,
-    updates: Updates = "none",
-    more: Partial<Registers> = {},
-  ): Vcpu => here.vcpu({ registers: flatRegisters(updates, more), ...options });
-  const guest = (
-    options: VcpuOptions,
-    updates: Updates = "none",
-    more: Partial<Registers> = {},
-  ): Vcpu => here.vcpu({ registers: guestRegisters(updates, more), ...options });
+  const { flat, guest } = cpusOf(here);
   const type = (result: unknown) => (result instanceof Fault ? result.type : "ok");
 
   it("K-9 failedCasDirty and failedStxrDirty", () => {

@@ -1,13 +1,6 @@
 /** The freedoms K-1 to K-8, of walks and faults: each value of each, told apart by what a guest or a hypervisor can see. */
 import { describe, expect, it } from "vitest";
-import {
-  Access,
-  Fault,
-  type Probe,
-  type Registers,
-  type Vcpu,
-  type VcpuOptions,
-} from "../../src/index.ts";
+import { Access, Fault, type Probe, type VcpuOptions } from "../../src/index.ts";
 import { MODES } from "../support.ts";
 import {
   CLEAN,
@@ -18,7 +11,6 @@ import {
   RO,
   RW,
   TCR_HA,
-  type Updates,
   flatRegisters,
   guestRegisters,
   ipaOf,
@@ -30,6 +22,7 @@ import {
   stage1,
   stage2,
   vaOf,
+  cpusOf,
 } from "./guest.ts";
 import { HCR, changed, machine } from "./machine.ts";
 import { S1, S2 } from "./paging.ts";
@@ -38,16 +31,7 @@ const TLB = { sets: 16, ways: 2 };
 
 describe.each(MODES)("freedoms (%s)", (mode) => {
   const here = machine(mode);
-  const flat = (
-    options: VcpuOptions,
-    updates: Updates = "none",
-    more: Partial<Registers> = {},
-  ): Vcpu => here.vcpu({ registers: flatRegisters(updates, more), ...options });
-  const guest = (
-    options: VcpuOptions,
-    updates: Updates = "none",
-    more: Partial<Registers> = {},
-  ): Vcpu => here.vcpu({ registers: guestRegisters(updates, more), ...options });
+  const { flat, guest } = cpusOf(here);
   const type = (result: unknown) => (result instanceof Fault ? result.type : "ok");
 
   it("K-1 tableBaseLowBits: of a root of two pages, the second as the first", () => {

@@ -16,10 +16,8 @@ import {
   isExecutable,
   isWritable,
   say,
+  LOCKING,
 } from "./support.ts";
-
-/** Each call takes mmu_lock itself. */
-const LOCKING = { locking: true } as const;
 
 const relaxBoth = litmus({
   name: "L15",

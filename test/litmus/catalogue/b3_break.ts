@@ -19,9 +19,9 @@ import {
   isValid,
   outputOf,
   say,
+  LOCKING,
 } from "./support.ts";
 
-const LOCKING = { locking: true } as const;
 const IN_A = 0xa;
 const IN_B = 0xb;
 const OWNER = 0x0b0e;

@@ -19,9 +19,8 @@ import {
   isValid,
   isWritable,
   say,
+  LOCKING,
 } from "./support.ts";
-
-const LOCKING = { locking: true } as const;
 
 const sameTwice = litmus({
   name: "L25",

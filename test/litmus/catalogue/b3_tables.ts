@@ -19,9 +19,9 @@ import {
   calls,
   forbidden,
   isWritable,
+  LOCKING,
 } from "./support.ts";
 
-const LOCKING = { locking: true } as const;
 const ENOMEM = -12;
 /** Where the block of these tests lies: translated, never loaded from, so it needs no memory. */
 const BIG = 0x9_0000_0000;

@@ -18,9 +18,9 @@ import {
   agent,
   calls,
   forbidden,
+  LOCKING,
 } from "./support.ts";
 
-const LOCKING = { locking: true } as const;
 const ETIMEDOUT = -110;
 const BIG = 0x9_0000_0000;
 const OTHER = 0xa_0000_0000;

@@ -85,6 +85,8 @@ export function say(entry: bigint): string {
   return `${rights}${isYoung(entry) ? 1 : 0}${entry & BIT.DBM ? "+DBM" : ""}@${where}`;
 }
 
+/** Tables whose operations take mmu_lock themselves. */
+export const LOCKING = { locking: true } as const;
 /** A CPU that walks for every access, by the straight descent where it may. */
 export const NO_TLB: VcpuOptions = { tlb: false };
 /** A CPU with a TLB that holds all that a test touches. */

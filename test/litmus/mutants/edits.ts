@@ -10,7 +10,7 @@ export const NO_COMPLETION: Edit = {
 
 /** A page that went out of a tree goes to the pool at once. */
 export const NO_GRACE: Edit = {
-  file: "pgt.ts",
+  file: "table_pages.ts",
   find: "shared && !reaping",
   replace: "!MUTANT && ORIGINAL",
 };
