@@ -2,7 +2,7 @@
  * Memory caches (struct kvm_mmu_memory_cache): zeroed pages set aside, so that an operation that must not fail half
  * way for want of memory can be given what it may need before it starts. A cache belongs to one thread at a time.
  */
-import { EINVAL, ENOMEM } from "./errno";
+import { EINVAL, EIO, ENOMEM } from "./errno";
 import { TABLES } from "./events";
 import * as events from "./events";
 import { header, H_OBJECTS, OBJECT_BYTES, objects, thisThread } from "./layout";
@@ -23,9 +23,14 @@ class Cache {
   pageShift: u32;
   count: u32;
   first: usize;
-  /** Slot of the thread that made it. */
+  /** Slot of the thread that made it; NOBODY of a VM's, which ends with the VM. */
   thread: u32;
+  /** The most that `fill` tops it up to, once that is fixed; 0 not yet. */
+  capacity: u32;
 }
+
+// @ts-ignore: decorator
+@inline const NOBODY: u32 = 0xffff_ffff;
 
 export function create(pageShift: u32): usize {
   const slot = takeSlot(CACHE);
@@ -44,6 +49,32 @@ export function topUp(slot: usize, pages: u32): i32 {
     push(cache, page);
   }
   return 0;
+}
+
+/** A cache that no thread's end takes along. */
+export function createLasting(pageShift: u32): usize {
+  const slot = create(pageShift);
+  if (slot) changetype<Cache>(slot).thread = NOBODY;
+  return slot;
+}
+
+/**
+ * kvm_mmu_topup_memory_cache: at least `least` pages, and if it has to allocate, up to `capacity`, which is fixed by the first call.
+ * 0; -EIO: another capacity than before, or none; -ENOMEM: what could be had stays.
+ */
+export function fill(slot: usize, least: u32, capacity: u32): i32 {
+  const cache = changetype<Cache>(slot);
+  if (cache.count >= least && cache.capacity) return 0;
+  if (!capacity || (cache.capacity && cache.capacity != capacity)) return -EIO;
+  cache.capacity = capacity;
+  return topUp(slot, capacity) == 0 || cache.count >= least ? 0 : -ENOMEM;
+}
+
+/** Gives its pages back; another capacity may follow. */
+export function drain(slot: usize): void {
+  const cache = changetype<Cache>(slot);
+  for (let page = pop(cache); page; page = pop(cache)) pool.freeClean(page, cache.pageShift, 1);
+  cache.capacity = 0;
 }
 
 // @ts-ignore: decorator
@@ -86,8 +117,7 @@ export function giveBack(pgt: Pgt, table: usize, sink: usize): void {
 }
 
 export function destroy(slot: usize): void {
-  const cache = changetype<Cache>(slot);
-  for (let page = pop(cache); page; page = pop(cache)) pool.freeClean(page, cache.pageShift, 1);
+  drain(slot);
   releaseSlot(slot);
 }
 

@@ -29,6 +29,9 @@
 @inline export const AF: u64 = 1 << 10;
 // @ts-ignore: decorator
 @inline export const GP: u64 = <u64>1 << 50; // guarded page, stage 1
+/** Hardware may set S2AP[1] (dirty bit modifier); in a prot it says the same. */
+// @ts-ignore: decorator
+@inline export const DBM: u64 = <u64>1 << 51;
 // @ts-ignore: decorator
 @inline export const XN: u64 = <u64>1 << 54;
 // @ts-ignore: decorator

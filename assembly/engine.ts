@@ -11,10 +11,11 @@ import {
 } from "./layout";
 import { LAST_LEVEL } from "./descriptor";
 import { dsbIshst } from "./maintenance";
-import { HYP, NON_ATOMIC, numberOf, Pgt, releaseSlot, setEvents, setWatched, STAGE2, STEPWISE, takeSlot } from "./pgt";
+import { HYP, NON_ATOMIC, Pgt, releaseSlot, setEvents, setWatched, STAGE2, STEPWISE, takeSlot } from "./pgt";
 import * as pools from "./pool";
 import { holdsNothing } from "./sync/lock";
 import { giveThread, takeThread } from "./sync/thread";
+import { pinVmid, resetVmids, VMID_BITS } from "./vmid";
 import { rootBytes, startLevelOf, vtcr, wideAddresses } from "./vtcr";
 
 // @ts-ignore: decorator
@@ -46,6 +47,7 @@ export function initialise(
   store<u64>(base, phys, H_PHYS);
   store<u32>(base, units, H_BUDGET);
   store<u32>(base, <u32>((min(bytes, whole) - before) >> UNIT_SHIFT), H_COMMITTED);
+  resetVmids(base, VMID_BITS);
   atomic.store<u64>(base, MAGIC, H_MAGIC);
   return 0;
 }
@@ -69,6 +71,9 @@ export function attach(base: usize): i32 {
   if (slot > 0) share();
   return slot;
 }
+
+/** Whether this thread is attached, and in the middle of nothing. */
+export function mayLeave(): bool { return thread != 0 && holdsNothing(); }
 
 /** Gives the slot back, once: a second call must not free it for whoever has it by then. */
 export function detach(): i32 {
@@ -100,7 +105,6 @@ function create(kind: u32, pageShift: u32, iaBits: u32, startLevel: i32, options
   pgt.startLevel = startLevel;
   pgt.rootShift = levelShift(pageShift, startLevel);
   pgt.iaBits = iaBits;
-  pgt.vmid = numberOf(slot);
   if (pgt.has(NON_ATOMIC)) pgt.events = STEPWISE;
   setEvents(pgt, mask);
   if (atomic.load<u32>(header, H_WATCHERS)) setWatched(true); // a vCPU that came meanwhile counted itself first
@@ -161,6 +165,7 @@ function giveRoot(pgt: Pgt): bool {
     pgt.limit = <u64>1 << pgt.iaBits;
     if (isUsual(pgt)) pgt.usualLimit = pgt.limit;
     pgt.tables = pgt.rootPages;
+    if (pgt.kind == STAGE2) pinVmid(pgt);
     return true;
   }
   releaseSlot(changetype<usize>(pgt));

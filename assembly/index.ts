@@ -30,6 +30,7 @@ import { beginWaiting, isLate, lateReason, lateThread, lateThreads, lateVcpu } f
 import { recount } from "./visit/count";
 import { destroy } from "./visit/free";
 import { list, listUnlinked } from "./visit/list";
+import { destroyContextsOf } from "./vm/life";
 import { hostPARange, rootBytes, startLevelOf, vtcr } from "./vtcr";
 
 // @ts-ignore: decorator
@@ -48,7 +49,10 @@ export function engine_init(
 }
 
 export function engine_attach(base: usize): i32 { return engine.attach(base); }
-export function engine_detach(): i32 { return engine.detach(); }
+export function engine_detach(): i32 {
+  if (engine.mayLeave()) destroyContextsOf(thisThread());
+  return engine.detach();
+}
 export function engine_share(): void { share(); }
 export function engine_waiting(): u32 { return atomic.load<u32>(header, H_RETIRING); }
 
@@ -162,18 +166,9 @@ export function pgt_create(
   return engine.createShaped(kind, pageShift, iaBits, startLevel, options, rootPages);
 }
 
-export function pgt_destroy(pgt: usize): i32 {
-  const t = table(pgt);
-  const refused = beginLast(t);
-  if (refused != 0) return refused;
-  const result = end(t, destroy(t));
-  if (shared && !settleLast(t)) return -ETIMEDOUT;
-  return result;
-}
+export function pgt_destroy(pgt: usize): i32 { return operate.destroy(table(pgt)); }
 
-export function pgt_release(pgt: usize): void {
-  if (releaseTable(table(pgt))) bury(table(pgt));
-}
+export function pgt_release(pgt: usize): void { operate.release(table(pgt)); }
 export function pgt_vmid(pgt: usize): u32 { return table(pgt).vmid; }
 export function pgt_set_events(pgt: usize, mask: u32): void { setEvents(table(pgt), mask); }
 export function pgt_root(pgt: usize): usize { return table(pgt).root; }
@@ -369,3 +364,4 @@ export function events_consume(count: u32): void { events.consume(count); }
 export function events_lost(): u32 { return events.lost(); }
 
 export * from "./vcpu/index";
+export * from "./vm/index";

@@ -9,6 +9,7 @@
  *             event ring, 32 bytes a record
  *             TLB invalidation log, 32 bytes a record
  *             granule versions of the strict exclusive monitor, 4 bytes each
+ *             VMIDs: a bit each, then two words for every object (vmid.ts)
  *             page metadata, 8 bytes a unit: reference count, link of a free list or cache
  *   +overhead (64 KiB aligned) the table-page pool: unit 0 is physical address `phys`
  *
@@ -19,7 +20,7 @@
 // @ts-ignore: decorator
 @inline export const MAGIC: u64 = 0x0032_4547_4154_53f7; // 0xf7 "STAGE2" 0
 // @ts-ignore: decorator
-@inline export const VERSION: u32 = 3;
+@inline export const VERSION: u32 = 4;
 
 // Header: identity (written once, MAGIC last) ------------------------------------------------------------
 // @ts-ignore: decorator
@@ -78,6 +79,16 @@
 // @ts-ignore: decorator
 @inline export const MAP_SEGMENTS: u32 = 7;
 
+// VMID allocation (vmid.ts)
+// @ts-ignore: decorator
+@inline export const H_VMID_LOCK: usize = 896; // thread slot + 1 of who allocates
+// @ts-ignore: decorator
+@inline export const H_VMID_BITS: usize = 900;
+// @ts-ignore: decorator
+@inline export const H_VMID_CURSOR: usize = 904;
+// @ts-ignore: decorator
+@inline export const H_VMID_GENERATION: usize = 912; // u64
+
 // @ts-ignore: decorator
 @inline export const HEADER_BYTES: usize = 4096;
 // @ts-ignore: decorator
@@ -95,9 +106,14 @@
 // @ts-ignore: decorator
 @inline export const GRANULES: u32 = 1024;
 // @ts-ignore: decorator
+@inline export const VMIDS: u32 = 65536;
+/** Beside the bitmap, for every object: the VMID it runs with, and the one that is kept for it. */
+// @ts-ignore: decorator
+@inline export const VMID_WORDS: u32 = 2;
+// @ts-ignore: decorator
 @inline export const UNIT_SHIFT: u32 = 12;
 // @ts-ignore: decorator
-@inline export const ORDERS: u32 = 9; // 4 KiB .. 1 MiB
+@inline export const ORDERS: u32 = 16; // 4 KiB .. 128 MiB
 // @ts-ignore: decorator
 @inline export const REGION_ALIGN: u64 = 65536;
 // @ts-ignore: decorator
@@ -144,6 +160,12 @@
 @inline export const T_GENERATION: usize = 80; // of that page table
 // @ts-ignore: decorator
 @inline export const T_HOLDS_TABLE: usize = 84; // 1: counted among the users of that page table (pgt.ts)
+// @ts-ignore: decorator
+@inline export const T_INVALIDATES: usize = 88; // invalidations (vm/notifier.ts) that it has started and not ended
+// @ts-ignore: decorator
+@inline export const T_CHANGES: usize = 92; // VM whose slots_lock it has; 0 none
+// @ts-ignore: decorator
+@inline export const T_INVALIDATED: usize = 96; // VM of its last invalidation
 
 // Scratch: what one call of one thread needs. Visitors that can be alive together have places of their own --------
 // @ts-ignore: decorator
@@ -169,6 +191,7 @@ export let objects: usize = 0;
 export let ring: usize = 0;
 export let tlbiLog: usize = 0;
 export let granules: usize = 0;
+export let vmids: usize = 0;
 export let meta: usize = 0;
 export let pool: usize = 0;
 /** pointer - physical address of every table page, modulo 2^64. */
@@ -212,6 +235,7 @@ export function overhead(units: u32, threads: u32, objectCount: u32, events: u32
     <u64>ringCapacity(events) * RECORD_BYTES +
     <u64>TLBI_RECORDS * RECORD_BYTES +
     <u64>GRANULES * 4 +
+    <u64>(VMIDS >> 3) + <u64>objectCount * VMID_WORDS * 8 +
     (<u64>units + 63 & ~63) * META_BYTES;
   return (bytes + REGION_ALIGN - 1) & ~(REGION_ALIGN - 1);
 }
@@ -230,7 +254,8 @@ export function enter(base: usize, slot: usize): void {
   ring = objects + objectCount * OBJECT_BYTES;
   tlbiLog = ring + <usize>ringCapacity(events) * RECORD_BYTES;
   granules = tlbiLog + <usize>TLBI_RECORDS * RECORD_BYTES;
-  meta = granules + <usize>GRANULES * 4;
+  vmids = granules + <usize>GRANULES * 4;
+  meta = vmids + (VMIDS >> 3) + objectCount * VMID_WORDS * 8;
   pool = base + <usize>overhead(units, <u32>threads, <u32>objectCount, events);
   poolPhys = load<u64>(base, H_PHYS);
   delta = <u64>pool - poolPhys;
@@ -248,6 +273,9 @@ export function enter(base: usize, slot: usize): void {
 @inline export function setArgument(index: u32, value: u64): void {
   store<u64>(scratch + S_ARGS + (<usize>index << 3), value);
 }
+
+// @ts-ignore: decorator
+@inline export function resultWord(index: u32): u64 { return load<u64>(scratch + S_RESULTS + (<usize>index << 3)); }
 
 // @ts-ignore: decorator
 @inline export function setResult(index: u32, value: u64): void {

@@ -43,11 +43,7 @@ export function tlbiIpaLocal(pgt: Pgt, ipa: u64, level: i32): void {
 /** kvm_tlb_flush_vmid_range: pieces of at most 2^21 pages, or the whole VMID where there is no range TLBI. */
 export function flushRange(pgt: Pgt, ipa: u64, size: u64): void {
   log(pgt, FLUSH_CALLS, events.TLB_FLUSH_RANGE, 0, ipa, size);
-  if (!pgt.has(TLBI_BY_RANGE)) {
-    forgetTable(pgt);
-    log(pgt, MAINTENANCE, events.TLBI_VMID, 0, 0, 0);
-    return;
-  }
+  if (!pgt.has(TLBI_BY_RANGE)) return flushVmid(pgt);
   forgetRange(pgt, ipa, size);
   if (!pgt.logs(MAINTENANCE)) return;
   let pages = size >> pgt.pageShift;
@@ -57,6 +53,12 @@ export function flushRange(pgt: Pgt, ipa: u64, size: u64): void {
     ipa += piece << pgt.pageShift;
     pages -= piece;
   }
+}
+
+/** __kvm_tlb_flush_vmid. */
+export function flushVmid(pgt: Pgt): void {
+  forgetTable(pgt);
+  log(pgt, MAINTENANCE, events.TLBI_VMID, 0, 0, 0);
 }
 
 /** To the TLBs the same in one record, and every page that the range touches: operations round outwards, this does too. */

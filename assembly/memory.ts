@@ -6,7 +6,7 @@
  *   segment: +0 first address   +8 bytes (0: free)   +16 pointer
  */
 import { EEXIST, EINVAL, EMFILE } from "./errno";
-import { isPrivate } from "./pool";
+import { isBuffer, isPrivate } from "./pool";
 import { delta, H_COMMITTED, H_MAP, H_UNITS, header, MAP_SEGMENTS, pool, poolPhys, setResult, UNIT_SHIFT } from "./layout";
 
 // @ts-ignore: decorator
@@ -56,6 +56,13 @@ export function physicalOf(pointer: usize): u64 {
 
 /** Pointer to guest memory: the table pages are no place for a program's loads and stores. */
 export function dataPointer(pa: u64): usize { return pointerBeyondPool(pa); }
+
+/** The same for what tracks dirty state: its buffers may lie in the pool too. */
+export function bufferPointer(pa: u64): usize {
+  if (pa - poolPhys >= poolBytes()) return pointerBeyondPool(pa);
+  const pointer = <usize>(pa + delta);
+  return isBuffer(pointer) ? pointer : 0;
+}
 
 // @ts-ignore: decorator
 @inline function overlap(a: u64, aBytes: u64, b: u64, bBytes: u64): bool { return a < b + bBytes && b < a + aBytes; }

@@ -3,9 +3,11 @@
  * (operation.ts). What only looks runs in a walk section and has no door.
  */
 import * as entry from "./entry";
-import { shared, setResult } from "./layout";
-import { flushRange } from "./maintenance";
-import { AGING, begin, end, NO_LOCK, READ_SIDE, settleDead, WRITE_SIDE } from "./operation";
+import { ETIMEDOUT } from "./errno";
+import { releaseTable } from "./holders";
+import { resultWord, shared, setResult } from "./layout";
+import { flushRange, flushVmid } from "./maintenance";
+import { AGING, begin, beginLast, bury, end, NO_LOCK, READ_SIDE, settleDead, settleLast, WRITE_SIDE } from "./operation";
 import { Pgt } from "./pgt";
 import { detach } from "./retire";
 import { enterWalk, leaveWalk } from "./sync/section";
@@ -71,6 +73,9 @@ export function makeYoung(pgt: Pgt, ia: u64): i32 {
   return end(pgt, protect.makeYoung(pgt, ia));
 }
 
+/** The entry that the last makeYoung of this thread found. */
+export function youngBefore(): u64 { return resultWord(0); }
+
 export function split(pgt: Pgt, ia: u64, size: u64, source: usize): i32 {
   const refused = begin(pgt, WRITE_SIDE);
   if (refused != 0) return refused;
@@ -81,6 +86,14 @@ export function tlbFlushRange(pgt: Pgt, ia: u64, size: u64): i32 {
   const refused = begin(pgt, NO_LOCK);
   if (refused != 0) return refused;
   flushRange(pgt, ia, size);
+  return end(pgt, 0);
+}
+
+/** Everything of the table's VMID. */
+export function tlbFlush(pgt: Pgt): i32 {
+  const refused = begin(pgt, NO_LOCK);
+  if (refused != 0) return refused;
+  flushVmid(pgt);
   return end(pgt, 0);
 }
 
@@ -110,6 +123,21 @@ export function hypUnmap(pgt: Pgt, ia: u64, size: u64): u64 {
   const bytes = hyp.hypUnmap(pgt, ia, size);
   const late = end(pgt, 0);
   return late != 0 ? late : bytes;
+}
+
+// ---- the end -------------------------------------------------------------------------------------------------------
+
+/** kvm_pgtable_stage2_destroy. With an error the table may be destroyed all the same: then its root is 0. */
+export function destroy(pgt: Pgt): i32 {
+  const refused = beginLast(pgt);
+  if (refused != 0) return refused;
+  const result = end(pgt, free.destroy(pgt));
+  return shared && !settleLast(pgt) ? -ETIMEDOUT : result;
+}
+
+/** Gives the object of a destroyed table back. */
+export function release(pgt: Pgt): void {
+  if (releaseTable(pgt)) bury(pgt);
 }
 
 // ---- one entry -----------------------------------------------------------------------------------------------------

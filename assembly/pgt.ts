@@ -24,6 +24,11 @@ import { header, objects, H_OBJECTS, OBJECT_BYTES } from "./layout";
 @inline export const CACHE: u32 = 3;
 // @ts-ignore: decorator
 @inline export const VCPU: u32 = 4;
+/** A virtual machine, and a vCPU of one: the slot names its state page, as that of VCPU does (vm/). */
+// @ts-ignore: decorator
+@inline export const VM: u32 = 5;
+// @ts-ignore: decorator
+@inline export const CONTEXT: u32 = 6;
 
 // Options of a page table.
 // @ts-ignore: decorator
@@ -68,6 +73,9 @@ import { header, objects, H_OBJECTS, OBJECT_BYTES } from "./layout";
 @inline export const LOCKING: u32 = 524288;
 // @ts-ignore: decorator
 @inline export const LOCKLESS_AGING: u32 = 1048576;
+/** Of a VM, which gets its VMID when it runs. */
+// @ts-ignore: decorator
+@inline export const OWN_VMID: u32 = 2097152;
 
 // Behind the fields of the object, on lines of their own.
 // @ts-ignore: decorator
@@ -106,8 +114,8 @@ export class Pgt {
   /** First output address that no entry can hold. */
   paLimit: u64;
   vtcr: u64;
-  /** Names this table's translations in TLBs. */
-  vmid: u32;
+  /** Names this table's translations in TLBs: see `vmid`. */
+  vmidWord: u32;
   /** Tells this object from others that had its slot before; survives the clearing of the slot. */
   generation: u32;
 
@@ -127,6 +135,15 @@ export class Pgt {
   /** Nobody sees the steps of an operation, only what comes out. */
   // @ts-ignore: decorator
   @inline get quiet(): bool { return (this.events & ~WATCHED) == 0; }
+
+  /**
+   * VMID. That of a VM changes when it comes to run again after a rollover (vmid.ts): read after the entry was changed, it is the
+   * one that whoever read the old entry runs with.
+   */
+  // @ts-ignore: decorator
+  @inline get vmid(): u32 { return atomic.load<u32>(changetype<usize>(this), offsetof<Pgt>("vmidWord")); }
+  // @ts-ignore: decorator
+  @inline set vmid(number: u32) { atomic.store<u32>(changetype<usize>(this), number, offsetof<Pgt>("vmidWord")); }
 
   /** Table pages in use, root included. */
   // @ts-ignore: decorator

@@ -61,12 +61,25 @@ import {
 // @ts-ignore: decorator
 @inline const PRIVATE: u32 = 0xffff_fffe;
 
+/** The same, but for what hardware itself writes there: a buffer of dirty-state tracking. */
+// @ts-ignore: decorator
+@inline const BUFFER: u32 = 0xffff_fffd;
+
+export function setBuffer(page: usize, pages: u32): void {
+  for (let i: u32 = 0; i < pages; i++) setReferences(page + (<usize>i << UNIT_SHIFT), BUFFER);
+}
+
+export function isBuffer(pointer: usize): bool { return references(pageOf(pointer, UNIT_SHIFT)) == BUFFER; }
+
 export function setPrivate(page: usize, pageShift: u32, pages: u32): void {
   for (let i: u32 = 0; i < pages; i++) setReferences(page + (<usize>i << pageShift), PRIVATE);
 }
 
 // @ts-ignore: decorator
-@inline export function isPrivate(pointer: usize): bool { return references(pageOf(pointer, UNIT_SHIFT)) == PRIVATE; }
+@inline export function isPrivate(pointer: usize): bool {
+  const mark = references(pageOf(pointer, UNIT_SHIFT));
+  return mark == PRIVATE || mark == BUFFER;
+}
 
 // ---- pages that wait for a grace period: still what they were, for whoever looks at them ---------------------
 

@@ -1,6 +1,6 @@
 /** Prot (enum kvm_pgtable_prot) to leaf attributes and back. */
 import {
-  AF, GP, PROT_DEVICE, PROT_NORMAL_NC, PROT_R, PROT_W, PROT_X, S1_AP, S1_AP_RO, S1_AP_RO_HVHE, S1_AP_RW, S1_AP_RW_HVHE,
+  AF, DBM, GP, PROT_DEVICE, PROT_NORMAL_NC, PROT_R, PROT_W, PROT_X, S1_AP, S1_AP_RO, S1_AP_RO_HVHE, S1_AP_RW, S1_AP_RW_HVHE,
   S1_ATTR_IDX, S1_DEVICE, S2AP_R, S2AP_W, S2_DEVICE, S2_NORMAL, S2_NORMAL_FWB, S2_NORMAL_NC, SH_INNER, SW, VALID, XN, MEM_ATTR,
 } from "./descriptor";
 import { BTI, HVHE, Pgt } from "./pgt";
@@ -19,7 +19,7 @@ import { BTI, HVHE, Pgt } from "./pgt";
  */
 export function stage2Attributes(pgt: Pgt, prot: u64): u64 {
   const permissions = (prot & PROT_R) << 4 | (prot & PROT_W) << 6 | (~prot & PROT_X) << 54;
-  return memoryAttributes(pgt, prot) | permissions | AF | (prot & SW);
+  return memoryAttributes(pgt, prot) | permissions | AF | (prot & (SW | DBM));
 }
 
 // @ts-ignore: decorator

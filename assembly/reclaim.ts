@@ -13,6 +13,8 @@ import { detach, levelIn, orphans, putBack } from "./retire";
 import { forgetWaiting, HOLDS, takeFromDead, WAITS } from "./sync/lock";
 import { beginReclaim, endSections, flagsOf, giveThread, HAS_CLAIM, HAS_WRITE } from "./sync/thread";
 import { destroyAllOf } from "./vcpu/create";
+import { releaseVms } from "./vm/reclaim";
+import { forgetVmidLock } from "./vmid";
 
 /** What it had in its hands while it waited is freed by the next operation that can. */
 function takeOver(slot: usize): void {
@@ -44,11 +46,13 @@ export function reclaim(number: u32): i32 {
       if (takeFromDead(changetype<Pgt>(slot).lock, number) && !(flags & HAS_CLAIM)) flags |= HAS_WRITE;
     }
   }
+  releaseVms(number);
   cache.destroyAllOf(number);
   destroyAllOf(number);
   takeOver(threadSlot(number));
   endSections(number);
   forgetCoalesce(number);
+  forgetVmidLock(number);
   giveThread(threadSlot(number));
   return <i32>flags;
 }

@@ -9,6 +9,7 @@ export const USAGE = `npm run bench -- [options]
   --scaling       figures against the size mapped, 1 MiB to 64 GiB, instead of the workloads
   --simulator     loads and stores of a simulated guest instead of the workloads; --only selects of them
   --threads       what threads cost and how figures go from one to eight of them, instead of the workloads
+  --vm            what the KVM MMU takes: migration rounds, aging, demand paging, memslots, by phase; --only selects of them
   --progress      faults per access where vCPUs work on the same page, with and without KVM's prejudgement
   --json <file>   also write the rows as JSON
   --help`;
@@ -44,6 +45,7 @@ function parseStrictly(args) {
         scaling: { type: "boolean", default: false },
         simulator: { type: "boolean", default: false },
         threads: { type: "boolean", default: false },
+        vm: { type: "boolean", default: false },
         progress: { type: "boolean", default: false },
         help: { type: "boolean", default: false },
       },

@@ -13,6 +13,7 @@ import { formatSimulator, simulatorRows } from "./simulator/index.mjs";
 import { costs, formatCosts } from "./threads/costs.mjs";
 import { formatThreadRows, hasThreadRows, namedThreadRows } from "./threads/rows.mjs";
 import { scaleRows } from "./threads/scale.mjs";
+import { formatVm, vmRows } from "./vm/index.mjs";
 import { allWorkloads } from "./workloads/index.mjs";
 import { GUEST_RAM } from "./workloads/two_stage.mjs";
 import { Yardstick } from "./yardstick.mjs";
@@ -52,6 +53,7 @@ async function figuresOf(options) {
     return { figures, text: formatSimulator(figures) };
   }
   if (options.threads) return threadFigures();
+  if (options.vm) return vmFigures(options);
   if (options.progress) return progressReport();
   if (options.scaling) {
     const figures = await scalingRows(options.reps, showProgress);
@@ -77,6 +79,14 @@ async function threadFigures() {
   const rows = await scaleRows(showProgress);
   const text = `${formatCosts(found, formatTable, figure)}\n\n${formatThreadRows(rows, formatTable)}`;
   return { figures: { costs: found, scaling: rows }, text };
+}
+
+/** @param {import("./options.mjs").Options} options */
+async function vmFigures({ only, reps }) {
+  const found = await vmRows(only, reps, showProgress);
+  const figures = [...found.rows, ...found.facts];
+  if (figures.length === 0) throw new UsageError(`no scenario is named ${only}`);
+  return { figures, text: formatVm(found) };
 }
 
 /** @param {import("./options.mjs").Options} options */

@@ -9,7 +9,9 @@
  *     in:  [0] ia   [1] size   [2] pa   [3] prot
  *     out: [8] .. [15]        named below as r[0] .. r[7]
  */
-export interface Core {
+import type { VmCore } from "./vm/_abi.ts";
+
+export interface Core extends VmCore {
   // ---- engine -------------------------------------------------------------------------------------------
   /** Bytes from the region's start to the first table page; the region is this plus 4096 * units. */
   engine_overhead(units: number, threads: number, objects: number, events: number): number;
@@ -405,6 +407,7 @@ export const OPTION = {
   PAGES_ONLY: 262144, //   no block mappings
   LOCKING: 524288, //      operations take the table's mmu_lock themselves
   LOCKLESS_AGING: 1048576, // test_clear_young takes no lock
+  OWN_VMID: 2097152, //    of a VM, which gets its VMID when it runs; the core sets it
 } as const;
 
 /** enum kvm_pgtable_walk_flags, and the page-only hook's answer for one call. */

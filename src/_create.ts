@@ -16,7 +16,7 @@ export interface Joined {
 
 /** Makes an engine. Nothing of an embedder's memory was touched if it throws for its options. */
 export async function createContext(options: EngineOptions): Promise<Joined> {
-  const { mode, shape, physical, patience, banks } = checkedOptions(options);
+  const { mode, shape, physical, patience, vmidBits, banks } = checkedOptions(options);
   const module = options.module ?? (await compileCore(mode));
   const measure = measuringCore(mode, module);
   const asked = options.maxTablePages !== undefined;
@@ -29,6 +29,7 @@ export async function createContext(options: EngineOptions): Promise<Joined> {
   initialise(core, place, { ...shape, units: place.units }, physical);
   join(core, place.base);
   addBanks(core, banks);
+  check(core.engine_set_vmid_bits(vmidBits), "Engine.create", { vmidBits });
   const context = new Context(core, place.memory, module, newId());
   context.patience = patience;
   return { context, base: place.base };

@@ -23,6 +23,11 @@ export interface EngineOptions {
   patience?: number;
   /** Page tables and caches that may exist at a time: 1 to 2^20. Default 1,024. */
   maxObjects?: number;
+  /**
+   * Width of the VMIDs that {@link Engine.vm} gives its VMs (ID_AA64MMFR1_EL1.VMIDBits): with 8 they run out after 255 VMs, and a new
+   * generation begins. Default 16.
+   */
+  vmidBits?: 8 | 16;
   /** Event records kept until they are drained: 1 to 2^22, rounded up to a power of two. Default 16,384. */
   eventCapacity?: number;
   /** An embedder's memory to live in. It is never grown by the engine. */
@@ -45,6 +50,7 @@ const OPTIONS = [
   "maxThreads",
   "patience",
   "maxObjects",
+  "vmidBits",
   "eventCapacity",
   "memory",
   "region",
@@ -58,6 +64,7 @@ export interface CheckedOptions {
   shape: Shape;
   physical: number;
   patience: number;
+  vmidBits: 8 | 16;
   banks: readonly Bank[];
 }
 
@@ -94,7 +101,8 @@ export function checkedOptions(options: EngineOptions): CheckedOptions {
     objects: integerOption("maxObjects", options.maxObjects ?? 1024, 1, 2 ** 20),
     events: integerOption("eventCapacity", options.eventCapacity ?? 16_384, 1, 2 ** 22),
   };
-  return { mode: chooseMode(wanted, memory), shape, physical, patience, banks };
+  const vmidBits = choiceOption<8 | 16>("vmidBits", options.vmidBits ?? 16, [8, 16]);
+  return { mode: chooseMode(wanted, memory), shape, physical, patience, vmidBits, banks };
 }
 
 /** Refuses what is no compiled module. @throws Stage2Error `BAD_OPTION` */

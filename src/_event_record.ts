@@ -2,6 +2,7 @@
 import { EVENT } from "./_abi.ts";
 import type { EventLevel, EventRecord, VisitKind } from "./_event_fields.ts";
 import { VCPU_DECODE, type VcpuEvent } from "./_vcpu_event.ts";
+import { VM_DECODE, type VmEvent } from "./vm/event.ts";
 
 export { EventRecord } from "./_event_fields.ts";
 export type { EventLevel, VisitKind } from "./_event_fields.ts";
@@ -64,6 +65,7 @@ type TableEvent = ByThread &
 /** One logged event. `pa` and `slot` are physical addresses of table pages and of entries. */
 export type Event =
   | VcpuEvent
+  | VmEvent
   | MaintenanceEvent
   | TableEvent
   | { readonly kind: "nomem" }
@@ -92,6 +94,7 @@ type Decode = (record: EventRecord) => Event;
 
 const DECODE: Readonly<Record<number, Decode>> = {
   ...VCPU_DECODE,
+  ...VM_DECODE,
   [EVENT.ALLOC]: ({ a, aux }) => ({ kind: "alloc", pa: a, thread: aux }),
   [EVENT.NOMEM]: () => ({ kind: "nomem" }),
   [EVENT.FREE]: ({ a, aux }) => ({ kind: "free", pa: a, thread: aux }),

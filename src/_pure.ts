@@ -4,6 +4,8 @@ import { compileCoreSync, loadCore } from "./_load.ts";
 import { check } from "./errors.ts";
 
 const PAGE = 65536;
+/** A table page. */
+const UNIT = 4096;
 let made: Context | undefined;
 
 export function pureContext(): Context {
@@ -13,9 +15,11 @@ export function pureContext(): Context {
 
 function make(): Context {
   const module = compileCoreSync("single");
-  const memory = new WebAssembly.Memory({ initial: 3 });
+  const memory = new WebAssembly.Memory({ initial: 1 });
   const core = loadCore("single", memory, module);
-  check(core.engine_init(PAGE, 2 * PAGE, 0, 1, 1, 1, 1, 0), "pure functions");
+  const pages = Math.ceil((core.engine_overhead(1, 1, 1, 1) + UNIT) / PAGE);
+  memory.grow(pages);
+  check(core.engine_init(PAGE, pages * PAGE, 0, 1, 1, 1, 1, 0), "pure functions");
   check(core.engine_attach(PAGE), "pure functions");
   return new Context(core, memory, module, "pure");
 }

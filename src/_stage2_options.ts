@@ -69,6 +69,25 @@ const ON = {
 } as const;
 const OFF = { ha: OPTION.NO_HA, dcache: OPTION.NO_DCACHE, icache: OPTION.NO_ICACHE } as const;
 
+/** Options that the guest's machine or its hypervisor decide, not its VM: names that a VM takes over as they are. */
+export const VM_TABLE_OPTIONS = [
+  "granule",
+  "lpa2",
+  "pa52",
+  "tlbiRange",
+  "events",
+  "parange",
+  "vmidBits",
+  "fwb",
+  "noFwb",
+  "ha",
+  "pagesOnly",
+  "dcache",
+  "icache",
+  "nonAtomic",
+  "locklessAging",
+] as const satisfies readonly (keyof Stage2Options)[];
+
 const NAMES = [
   ...TABLE_OPTIONS,
   ...Object.keys(ON),

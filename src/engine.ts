@@ -20,13 +20,16 @@ import {
 import { compileCore, loadCoreAsync } from "./_load.ts";
 import { outcome } from "./_outcome.ts";
 import { type EngineTlbiRequest, type TlbiOperation, prepareEngineTlbi } from "./_vcpu_tlbi.ts";
+import { Stage2View } from "./_view.ts";
 import { Batch } from "./batch.ts";
 import { type CacheOptions, TableCache } from "./cache.ts";
+import { Stage2Error } from "./errors.ts";
 import { EventLog } from "./events.ts";
 import { type HypOptions, HypStage1 } from "./hyp.ts";
 import { MemoryMap } from "./memory_map.ts";
 import { type AttachedOptions, Stage2, type Stage2Handle, type Stage2Options } from "./stage2.ts";
 import { Vcpu, type VcpuOptions } from "./vcpu.ts";
+import { Vm, type VmAttachOptions, type VmHandle, type VmOptions } from "./vm/vm.ts";
 
 export type { MemoryUsage } from "./_engine_base.ts";
 export type { EngineOptions } from "./_engine_options.ts";
@@ -123,7 +126,30 @@ export class Engine extends EngineBase {
    * @throws Stage2Error `BAD_OPTION`; `FOREIGN`, `DISPOSED` for the table; `ENOMEM`, `EMFILE`.
    */
   vcpu(table?: Stage2, options: VcpuOptions = {}): Vcpu {
+    if (table instanceof Stage2View && !(table instanceof Stage2)) {
+      throw new Stage2Error(
+        "BAD_OPTION",
+        "a VM's page table is run by its own vCPUs: vm.createVcpu",
+      );
+    }
     return Vcpu.create(this.context, table, options);
+  }
+
+  /**
+   * Makes a VM: page table, memslots, vCPUs, dirty logs.
+   * @throws Stage2Error `EINVAL` for a machine type that the host does not have; `BAD_OPTION`, `ENOMEM`, `EMFILE`.
+   */
+  vm(options: VmOptions = {}): Vm {
+    return Vm.create(this.context, options);
+  }
+
+  /**
+   * The VM that another thread made, by its {@link Vm.handle}, with what this thread asks about memory and devices. The object that made
+   * it destroys it, or the one that is attached to `own` it.
+   * @throws Stage2Error `FOREIGN` if it belongs to another engine, `DISPOSED` if it was disposed; `BAD_OPTION`.
+   */
+  attachVm(handle: VmHandle, options: VmAttachOptions = {}): Vm {
+    return Vm.attach(this.context, handle, options);
   }
 
   /** Makes room for up to 4,096 addresses and their translations. @throws Stage2Error `BAD_OPTION`, `ENOMEM`. */

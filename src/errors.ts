@@ -5,7 +5,7 @@
  * thrown with its name as `code`. Misuse that no errno covers has its own code and changes nothing.
  */
 
-/** The errno by number: those of the page-table library, and what visitors of walks commonly return. */
+/** The errno by number: those of the page-table library and of the KVM MMU, and what visitors of walks commonly return. */
 const ERRNO_NAMES = {
   1: "EPERM",
   2: "ENOENT",
@@ -24,6 +24,7 @@ const ERRNO_NAMES = {
   35: "EDEADLK",
   38: "ENOSYS",
   110: "ETIMEDOUT",
+  133: "EHWPOISON",
 } as const;
 
 /** Name of an errno. */
@@ -106,10 +107,12 @@ export function checkAgain(status: number, operation: string, details?: object):
 /** Errno that are told apart by name in the sources. */
 export const EPERM = 1;
 export const ENOENT = 2;
+export const EIO = 5;
 export const EAGAIN = 11;
 export const ENOMEM = 12;
 export const EFAULT = 14;
 export const EBUSY = 16;
+export const EEXIST = 17;
 export const EINVAL = 22;
 export const EMFILE = 24;
 export const EDEADLK = 35;

@@ -112,3 +112,76 @@ export type { Counters, Shape, TableUsage } from "./_table.ts";
 export type { UnlinkedTable } from "./_unlinked.ts";
 export type { Stage2View } from "./_view.ts";
 export type { Visit, Visitor, WalkRequest } from "./_walk.ts";
+export type {
+  Backing,
+  BackingAnswer,
+  BackingFacts,
+  BackingRequest,
+  HostPage,
+  PoisonedPage,
+} from "./vm/backing.ts";
+export type { Bus, MmioSize } from "./vm/bus.ts";
+export { Cap } from "./vm/caps.ts";
+export type { ClearRequest, DirtyLog } from "./vm/dirty_log.ts";
+export type { DirtyEntry, DirtyRing } from "./vm/dirty_ring.ts";
+export type { FaultOutcome, VmEvent } from "./vm/event.ts";
+export type { SlotStatistics } from "./vm/look.ts";
+export {
+  type AreaKind,
+  type AreaRequest,
+  type Content,
+  type Filled,
+  GuestMemory,
+  type GuestMemoryCounters,
+  type GuestMemoryHandle,
+  type GuestMemoryOptions,
+  type HostRangeRequest,
+  type MissingAnswer,
+  type MissingFault,
+  type MissingHook,
+  type MissingMode,
+  type MissingRegistration,
+  type PageState,
+  type PageStateName,
+} from "./vm/memory/guest_memory.ts";
+export {
+  type Memslot,
+  type MemslotChange,
+  MemslotFlag,
+  type MemslotRegion,
+} from "./vm/memslots.ts";
+export type { HostRange } from "./vm/notifiers.ts";
+export type {
+  AbortOutcome,
+  DirtyRingFull,
+  Exit,
+  GuestAbort,
+  Inject,
+  MmioExit,
+  NisvExit,
+  Poisoned,
+  Resume,
+  SError,
+  Skip,
+} from "./vm/outcome.ts";
+export type { AbortStatistics } from "./vm/statistics.ts";
+export type {
+  AsyncOptions,
+  LibraryCall,
+  RunOptions,
+  VcpuLoad,
+  VmVcpu,
+  VmVcpuOptions,
+} from "./vm/vcpu.ts";
+export type { DirtyLogOptions } from "./vm/_vm_dirty.ts";
+export type { IoremapRequest } from "./vm/_vm_slots.ts";
+export type { Progress, WorkOptions, WorkPhase } from "./vm/_work.ts";
+export type {
+  Vm,
+  VmAttachOptions,
+  VmEventGroup,
+  VmHandle,
+  VmOptions,
+  VmState,
+  VmStatistics,
+} from "./vm/vm.ts";

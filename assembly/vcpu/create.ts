@@ -4,6 +4,7 @@ import { H_OBJECTS, H_WATCHERS, header, OBJECT_BYTES, objects, shared, thisThrea
 import { numberOf, Pgt, releaseSlot, setWatched, takeSlot, VCPU } from "../pgt";
 import * as pool from "../pool";
 import { head } from "../tlbi";
+import { forgetCpu } from "../vmid";
 import { exitBracket } from "./bracket";
 import { configure } from "./configure";
 import { derived, Vcpu } from "./state";
@@ -96,6 +97,8 @@ export function destroy(v: Vcpu): void {
   const d = derived(v);
   const slot = d.slot;
   exitBracket(v);
+  if (d.owner) store<u32>(d.owner, 0);
+  forgetCpu(d.number);
   if (d.hasTlb) {
     pool.free(d.combined, UNIT_SHIFT, d.units);
     if (atomic.sub<u32>(header, 1, H_WATCHERS) == 1 && !shared) setWatched(false);

@@ -7,7 +7,7 @@
  */
 import { isValid, LAST_LEVEL, S2AP_W, TYPE } from "../descriptor";
 import { HW_UPDATE } from "../events";
-import { dataPointer, tablePointer } from "../memory";
+import { bufferPointer, tablePointer } from "../memory";
 import * as slots from "../slot";
 import * as fault from "./fault";
 import { raise } from "./fault";
@@ -36,7 +36,7 @@ import { exchange } from "./update";
 export function record(v: Vcpu, level: i32, ipa: u64, leafMask: u64, mode: u32): bool {
   const index = v.hdbssprod & INDEX;
   const full = index >= entries(v.hdbssbr);
-  const pointer: usize = full ? 0 : dataPointer((v.hdbssbr & BASE) + (index << 3));
+  const pointer: usize = full ? 0 : bufferPointer((v.hdbssbr & BASE) + (index << 3));
   if (pointer) {
     const entry = (ipa & leafMask) | <u64>(level & 0b111) << 1 | ENTRY_VALID;
     while (!exchange(v, pointer, atomic.load<u64>(pointer), entry)); // lost to a store of others: ours comes after it
@@ -80,7 +80,7 @@ export function clean(v: Vcpu): u32 {
   let reason: u64 = 0;
   const end = entries(v.hacdbsbr);
   for (; index < end; index++) {
-    const pointer = dataPointer((v.hacdbsbr & BASE) + (index << 3));
+    const pointer = bufferPointer((v.hacdbsbr & BASE) + (index << 3));
     if (!pointer) {
       reason = STRUCTURE_READ;
       break;

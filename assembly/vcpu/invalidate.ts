@@ -2,6 +2,7 @@
  * Applying the TLB invalidation log to this vCPU's arrays (Arm ARM D8.14). What an invalidation does not have to remove
  * stays: combined entries survive one by IPA, entries of another level survive a level hint.
  */
+import { LAST_LEVEL } from "../descriptor";
 import { LEVEL_UNKNOWN } from "../events";
 import { thisThread, thread, TLBI_RECORDS, T_SPINS } from "../layout";
 import {
@@ -51,6 +52,12 @@ function awaitRecord(number: u32): bool {
     if (isComplete(number)) return true;
     if (looks-- == 0 || head() - number > TLBI_RECORDS) return false;
   }
+}
+
+/** What this CPU combined for a VMID, and nobody else's. */
+export function dropCombined(v: Vcpu, vmid: u32): void {
+  advance(v, vmid, false);
+  retag(v);
 }
 
 /** Everything of every context. */
@@ -110,7 +117,8 @@ function apply(v: Vcpu, d: Derived, record: usize): void {
 
 /** Stage-2 entries whose leaf touches [ipa, ipa + bytes). */
 function dropIpa(v: Vcpu, d: Derived, vmid: u32, ipa: u64, bytes: u64, level: i32): void {
-  if (bytes == 1 && d.filled == d.page2 && d.largest == d.page2) { // only pages are held: one set can have it
+  // Of a page one set can have an entry: where only pages are meant, or held.
+  if (bytes == 1 && d.filled == d.page2 && (d.largest == d.page2 || level == LAST_LEVEL)) {
     let entry = tlb.setOf(d, d.stage2, ipa >> d.page2);
     for (let way: u32 = 0; way < d.ways; way++, entry += tlb.ENTRY_BYTES) dropIfIpa(d, entry, vmid, ipa, bytes, level);
     return;

@@ -185,6 +185,8 @@ export class Derived {
   /** Object slot of this vCPU, and its number. */
   slot: usize;
   number: u32;
+  /** Word of who has this CPU loaded (vm/load.ts), to be cleared at its end; 0 nobody. */
+  owner: usize;
   /** Generator behind speculation and failures for no reason, and the seed that it was started from. */
   random: u32;
   seed: u32;

@@ -1,5 +1,5 @@
 /** Attribute changes of leaves: write-protect, relax permissions, make young. Blocks change as a whole. */
-import { AF, isExecutable, isValid, outputAddress, PROT_R, PROT_W, PROT_X, S2AP_W, SW } from "../descriptor";
+import { AF, DBM, isExecutable, isValid, outputAddress, PROT_R, PROT_W, PROT_X, S2AP_W, SW } from "../descriptor";
 import { EAGAIN, EINVAL } from "../errno";
 import { LEVEL_UNKNOWN } from "../events";
 import { levelShift } from "../geometry";
@@ -72,7 +72,7 @@ export function writeProtect(pgt: Pgt, ia: u64, size: u64): i32 {
 /** kvm_pgtable_stage2_relax_perms: only ever adds permissions. */
 export function relaxPermissions(pgt: Pgt, ia: u64, prot: u64): i32 {
   if (prot & SW) return -EINVAL;
-  const set = (prot & PROT_R) << 4 | (prot & PROT_W) << 6; // to S2AP, as in stage2Attributes
+  const set = (prot & PROT_R) << 4 | (prot & PROT_W) << 6 | (prot & DBM); // to S2AP, as in stage2Attributes
   const clear = (prot & PROT_X) << 54; // to XN
   if (isSingle(pgt, 1) && !pgt.has(NVHE) && changeSingle(pgt, ia, set, clear) == 0) {
     if (pgt.events & WATCHED) tlbiIpaLocal(pgt, ia, levelOf(find(pgt, ia)));

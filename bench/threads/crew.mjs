@@ -10,10 +10,10 @@ import { Worker } from "node:worker_threads";
  *
  * @typedef {object} Job
  * @property {RoleName} role
- * @property {Partial<import("./roles.mjs").Data>} data cloned to the thread
+ * @property {Partial<import("./roles.mjs").Data> | import("../vm/worker.mjs").Data} data cloned to the thread
  */
 
-/** @typedef {keyof typeof import("./roles.mjs").ROLES} RoleName */
+/** @typedef {keyof typeof import("./roles.mjs").ROLES | "page"} RoleName those of roles.mjs; of other programs, their own */
 
 /**
  * What a thread says when it is done.
@@ -33,10 +33,12 @@ export class Crew {
   /** @type {Worker[]} */
   #workers = [];
   #engine;
+  #program;
 
-  /** @param {import("stage2").Engine} engine */
-  constructor(engine) {
+  /** @param {import("stage2").Engine} engine @param {URL} [program] what threads run: it serves (serve.mjs) */
+  constructor(engine, program = new URL("worker.mjs", import.meta.url)) {
     this.#engine = engine;
+    this.#program = program;
   }
 
   /**
@@ -90,7 +92,7 @@ export class Crew {
 
   #hire() {
     const engine = this.#engine.handle;
-    return new Worker(new URL("worker.mjs", import.meta.url), { workerData: { engine } });
+    return new Worker(this.#program, { workerData: { engine } });
   }
 
   /** @param {Worker} worker @param {Job} job @param {Int32Array} flags @returns {Promise<Done>} */

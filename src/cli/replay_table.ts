@@ -1,5 +1,6 @@
 /** The results of a replay as text: calls by kind, what was compared, and the first differences. */
 import type { ReplayResult } from "../replay/result.ts";
+import type { VmReplayResult } from "../replay/vm/result.ts";
 
 /** Kinds in the order of the columns; a kind that is not here gets one behind them. */
 const KINDS = ["map", "unmap", "relax_perms", "mkyoung", "wrprotect", "test_clear_young"];
@@ -8,11 +9,62 @@ export function describeResults(results: readonly ReplayResult[]): string {
   const parts = [kindTable(results), "", resultTable(results)];
   const undecided = undecidedLines(results);
   if (undecided.length > 0) parts.push("", "Not compared, by cause:", ...undecided);
-  const differences = results.flatMap(({ trace, differences: found }) =>
-    found.map((sentence) => `${trace}: ${sentence}`),
+  return [...parts, ...differenceLines(results)].join("\n");
+}
+
+/** The same for a replay at the level of VMs: guest aborts by how they ended, what was predicted, the first differences. */
+export function describeVmResults(results: readonly VmReplayResult[]): string {
+  const parts = [abortTable(results), "", predictionTable(results)];
+  const undecided = undecidedLines(results);
+  if (undecided.length > 0) parts.push("", "Taken from the record, by cause:", ...undecided);
+  return [...parts, ...differenceLines(results)].join("\n");
+}
+
+/** Aborts: with a call; retried for a notifier inside, around, in part; called though one overlapped in part; devices. */
+function abortTable(results: readonly VmReplayResult[]): string {
+  const head = ["guest aborts", "all", "call", "own", "inside", "either", "call-e", "device"];
+  const rows = results.map((result) => [
+    result.trace,
+    result.aborts,
+    result.called,
+    result.own,
+    result.inside,
+    result.either,
+    result.eitherCalled,
+    result.devices,
+  ]);
+  return table(head, withTotal(rows));
+}
+
+function predictionTable(results: readonly VmReplayResult[]): string {
+  const head = ["trace", "calls", "range", "compared", "answers", "dirty words", "counts"];
+  head.push("facts taken", "held", "differing");
+  const rows = results.map((result) => [
+    result.trace,
+    result.calls,
+    result.ranges,
+    result.compared,
+    result.answers,
+    result.words,
+    result.counts,
+    result.facts.taken,
+    result.facts.held,
+    result.differing,
+  ]);
+  return table(head, withTotal(rows));
+}
+
+interface Told {
+  readonly trace: string;
+  readonly undecided: Readonly<Record<string, number>>;
+  readonly differences: readonly string[];
+}
+
+function differenceLines(results: readonly Told[]): string[] {
+  const lines = results.flatMap(({ trace, differences }) =>
+    differences.map((sentence) => `${trace}: ${sentence}`),
   );
-  if (differences.length > 0) parts.push("", ...differences);
-  return parts.join("\n");
+  return lines.length > 0 ? ["", ...lines] : [];
 }
 
 function kindTable(results: readonly ReplayResult[]): string {
@@ -50,7 +102,7 @@ function resultTable(results: readonly ReplayResult[]): string {
   );
 }
 
-function undecidedLines(results: readonly ReplayResult[]): string[] {
+function undecidedLines(results: readonly Told[]): string[] {
   return results
     .filter(({ undecided }) => Object.keys(undecided).length > 0)
     .map(({ trace, undecided }) => {

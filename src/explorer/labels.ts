@@ -11,6 +11,8 @@ const OBJECT = 256;
 const RECORD = 32;
 const TLBI_RECORDS = 1024;
 const GRANULES = 1024;
+const VMID_BITMAP = 8192;
+const VMID_WORDS = 16;
 const META = 8;
 
 const HEADER_WORDS: Readonly<Record<number, string>> = {
@@ -78,6 +80,8 @@ export class Labels {
       part(shape.events * RECORD, item("event", RECORD)),
       part(TLBI_RECORDS * RECORD, item("TLBI record", RECORD)),
       part(GRANULES * 4, item("granule", 4)),
+      part(VMID_BITMAP, item("VMIDs", 8)),
+      part(shape.objects * VMID_WORDS, item("VMID words of CPU", VMID_WORDS)),
       part(Math.ceil(units / 64) * 64 * META, sayPage),
       { start: this.#poolPointer, end: this.#poolPointer + this.#poolBytes, say: sayEntry },
       ...banks.map((bank) => ({

@@ -65,6 +65,55 @@ describe("the benchmark", () => {
     expect(stdout).toMatch(/^streams-two-stage +access +[\d.]+ .* 98\.\d % +[\d.]+ +0$/m);
   });
 
+  it("writes the phases of migration rounds, aging, demand paging and memslots", () => {
+    const rows = [
+      "migration-1GiB-bitmap-1%-blocks",
+      "migration-1GiB-manual-1%-split",
+      "migration-1GiB-ring-10%-blocks",
+      "migration-1GiB-HDBSS-1%-blocks",
+      "aging-1GiB",
+      "paging-2MiB",
+      "memslots-100",
+    ].flatMap((only) => {
+      const json = join(folder, "vm.json");
+      const { status, stderr } = bench("--vm", "--only", only, "--reps", "1", "--json", json);
+      expect(stderr).toBe("");
+      expect(status).toBe(0);
+      const found = JSON.parse(readFileSync(json, "utf8")) as Record<string, unknown>[];
+      for (const { name } of found) expect(String(name).startsWith(`${only}: `)).toBe(true);
+      return found;
+    });
+
+    for (const { ms, nsPerOp, opsPerSec, operations } of rows) {
+      expect(nsPerOp).toBeGreaterThan(0);
+      expect(Number(opsPerSec) * Number(nsPerOp)).toBeCloseTo(1e9, -3);
+      expect(Number(operations)).toBeGreaterThan(0);
+      expect(Number(ms)).toBeGreaterThan(0);
+    }
+    const names = rows.map(({ name }) => name);
+    expect(new Set(names).size).toBe(names.length);
+    expect(names).toEqual(
+      expect.arrayContaining([
+        "migration-1GiB-bitmap-1%-blocks: protect",
+        "migration-1GiB-bitmap-1%-blocks: touch",
+        "migration-1GiB-bitmap-1%-blocks: scan",
+        "migration-1GiB-bitmap-1%-blocks: collect",
+        "migration-1GiB-manual-1%-split: clear",
+        "migration-1GiB-ring-10%-blocks: collect",
+        "migration-1GiB-HDBSS-1%-blocks: harvest",
+      ]),
+    );
+  });
+
+  it("says what slots and logs take of memory", () => {
+    const json = join(folder, "memory.json");
+    expect(bench("--vm", "--only", "memory", "--json", json).status).toBe(0);
+    const facts = JSON.parse(readFileSync(json, "utf8")) as { name: string; value: number }[];
+    const logged = facts.find(({ name }) => name === "memory: dirty-logged GiB");
+    // A bit for each page of 4 KiB, and as much again for what is handed out.
+    expect(logged?.value).toBe(2 * (2 ** 30 / 4096 / 8));
+  });
+
   // Operations that are fast by doing nothing, or something else.
   const vcpuWith = (options: string) =>
     `const made = Engine.prototype.vcpu;
@@ -79,6 +128,16 @@ describe("the benchmark", () => {
     ["af-storm", "no aging", "Object.getPrototypeOf(s2.raw).testClearYoung = () => 1;"],
     ["streams-no-tlb", "no stores", "Object.getPrototypeOf(vcpu).write32 = () => {};"],
     ["streams-no-tlb", "no loads", "Object.getPrototypeOf(vcpu).read32 = () => 0;"],
+    [
+      "migration-1GiB-bitmap-1%-blocks",
+      "no dirty log",
+      "vm.getDirtyLog = () => Object.assign([], { count: 0 });",
+    ],
+    ["migration-1GiB-ring-1%-blocks", "no ring reset", "vm.resetDirtyRings = () => 0;"],
+    ["migration-1GiB-manual-1%-split", "no clear", "vm.clearDirtyLog = () => 0;"],
+    ["aging-1GiB", "no aging", "vm.clearYoung = () => true;"],
+    ["paging-2MiB", "no invalidation", "vm.invalidate = () => {};"],
+    ["memslots-1", "no memslots", "vm.setMemslot = () => 'none';"],
   ])("fails in %s where the library has %s", (name, _, patch) => {
     const idle = join(folder, "idle.mjs");
     const library = pathToFileURL(join(REPOSITORY, "dist/index.js")).href;
@@ -88,12 +147,15 @@ describe("the benchmark", () => {
        const engine = await Engine.create({ maxTablePages: 1024 });
        const s2 = engine.stage2();
        const vcpu = engine.vcpu(s2);
+       const machine = engine.vm();
+       const vm = Object.getPrototypeOf(machine);
        engine.dispose();
        ${patch}`,
     );
 
     const importing = ["--import", pathToFileURL(idle).href];
-    const mode = name.startsWith("streams") ? ["--simulator"] : [];
+    const ofVm = /^(migration|aging|paging|memslots)/.test(name) ? ["--vm"] : [];
+    const mode = name.startsWith("streams") ? ["--simulator"] : ofVm;
     const { status, stderr } = run(...importing, "bench/run.mjs", ...mode, "--only", name);
 
     expect(status).not.toBe(0);
@@ -106,6 +168,8 @@ describe("the benchmark", () => {
     "--unheard-of",
     "--simulator --only W1",
     "--simulator --micro",
+    "--vm --only W1",
+    "--vm --threads",
   ])("answers the unusable %s with one line and exit code 2", (args) => {
     const { status, stderr } = bench(...args.split(" "));
     expect(status).toBe(2);

@@ -49,9 +49,12 @@ describe("stress in Chromium, in a cross-origin isolated page", () => {
     for (const [kind, times] of Object.entries(operations)) expect(times, kind).toBeGreaterThan(0);
   });
 
-  it("finds a planted fault", async () => {
-    const { violations } = await stress({ threads: 2, seconds: 1, seed: 1, plant: "late-store" });
-    expect(violations).toEqual({ "store after unmap": expect.any(Number) as number });
+  it.each([
+    ["late-store", "store after unmap"],
+    ["unprotected-ring", "dirty lost: ring"],
+  ])("finds a planted fault: %s", async (plant, found) => {
+    const { violations } = await stress({ threads: 2, seconds: 1, seed: 1, plant });
+    expect(violations).toEqual({ [found]: expect.any(Number) as number });
   });
 });
 

@@ -30,13 +30,17 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
   return instance.exports as unknown as Core;
 }
 
-/** Member names of `interface Core`, read from its source: the list that the binary has to export. */
+/** Member names of `interface Core` and what it extends, read from the sources: the list that the binary has to export. */
 export function declaredExports(): string[] {
-  const path = new URL("src/_abi.ts", repository);
-  const source = ts.createSourceFile("_abi.ts", readFileSync(path, "utf8"), ts.ScriptTarget.Latest);
+  return [...membersOf("src/_abi.ts", "Core"), ...membersOf("src/vm/_abi.ts", "VmCore")].sort();
+}
+
+function membersOf(file: string, name: string): string[] {
+  const text = readFileSync(new URL(file, repository), "utf8");
+  const source = ts.createSourceFile(file, text, ts.ScriptTarget.Latest);
   const core = source.statements.find(
-    (node) => ts.isInterfaceDeclaration(node) && node.name.text === "Core",
+    (node) => ts.isInterfaceDeclaration(node) && node.name.text === name,
   );
-  if (!core || !ts.isInterfaceDeclaration(core)) throw new Error("_abi.ts declares no Core");
-  return core.members.map((member) => (member.name as ts.Identifier).text).sort();
+  if (!core || !ts.isInterfaceDeclaration(core)) throw new Error(`${file} declares no ${name}`);
+  return core.members.map((member) => (member.name as ts.Identifier).text);
 }

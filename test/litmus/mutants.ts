@@ -110,7 +110,7 @@ export async function mutantBuild(
 ): Promise<Uint8Array<ArrayBuffer>> {
   const source = (file: string): string => readFileSync(join(root, "assembly", file), "utf8");
   const changed = schemata(mutants, source);
-  const all = ["", "sync", "visit", "vcpu"].flatMap((folder) =>
+  const all = ["", "sync", "visit", "vcpu", "vm"].flatMap((folder) =>
     sourcesIn(join(root, "assembly", folder)),
   );
   const ingredients = [...all, ...changed.values(), ...sourcesIn(join(root, "src/instrument"))];

@@ -18,7 +18,7 @@ export class Barrier {
   #threads;
   #patience;
 
-  /** @param {import("./board.mjs").Board} board @param {number} patience ms */
+  /** @param {{ common: { barrier: Int32Array }, threads: readonly unknown[] }} board @param {number} patience ms */
   constructor(board, patience) {
     this.#words = board.common.barrier;
     this.#threads = board.threads.length;

@@ -23,9 +23,9 @@ async function main(args) {
   }
   if (!existsSync(LIBRARY))
     throw new UsageError('there is no library yet: run "npm run build" first');
-  const { run } = await import("./run.mjs");
-  const { operations, violations, faults } = await run(options, spawn, console.error);
-  console.log(summary(options, operations, faults));
+  const { runParts } = await import("./parts.mjs");
+  const { operations, violations, notes } = await runParts(options, spawn, console.error);
+  console.log(summary(options, operations, notes));
   for (const [name, times] of Object.entries(violations)) console.log(`${name}: ${times}`);
   if (options.json) {
     writeFileSync(options.json, `${JSON.stringify({ operations, violations }, null, 2)}\n`);
@@ -45,13 +45,9 @@ function spawn(start, say) {
   });
 }
 
-/** @param {import("./options.mjs").Options} options @param {Record<string, number>} operations @param {{ handled: number, repeated: number, most: number }} faults */
-function summary({ threads, seed }, operations, { handled, repeated, most }) {
+/** @param {import("./options.mjs").Options} options @param {Record<string, number>} operations @param {readonly string[]} notes */
+function summary({ threads, seed }, operations, notes) {
   const total = Object.values(operations).reduce((sum, times) => sum + times, 0);
-  const lines = Object.entries(operations).map(([kind, times]) => `  ${kind.padEnd(18)}${times}`);
-  return [
-    `${threads} threads, seed ${seed}: ${total} operations`,
-    ...lines,
-    `${handled} faults handled; ${repeated} accesses took more than one, the most took ${most}`,
-  ].join("\n");
+  const lines = Object.entries(operations).map(([kind, times]) => `  ${kind.padEnd(22)}${times}`);
+  return [`${threads} threads, seed ${seed}: ${total} operations`, ...lines, ...notes].join("\n");
 }

@@ -21,13 +21,15 @@ export const ownerOf = (tag) => (tag >>> GENERATION_BITS) - 1;
 /** @param {number} tag */
 export const generationOf = (tag) => tag & (2 ** GENERATION_BITS - 1);
 
+/** The part of a board that this needs. @typedef {{ common: { singles: Int32Array, chunks: Int32Array }, threads: readonly unknown[] }} Queues */
+
 /** Guest memory as words, and the two queues of its free pieces. */
 export class Memory {
   #words;
   #threads;
   #board;
 
-  /** @param {import("stage2").Engine} engine @param {import("./board.mjs").Board} board */
+  /** @param {import("stage2").Engine} engine @param {Queues} board */
   constructor(engine, board) {
     const bytes = engine.memoryMap.bytes(RAM.pa, RAM.size);
     this.#words = new Int32Array(bytes.buffer, bytes.byteOffset, RAM.size / 4);

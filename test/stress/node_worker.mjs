@@ -1,6 +1,6 @@
 // @ts-check
 /** A thread in Node. */
 import { parentPort, workerData } from "node:worker_threads";
-import { work } from "./worker.mjs";
+import { programOf } from "./parts.mjs";
 
-await work(workerData, (text) => parentPort?.postMessage(text));
+await programOf(workerData)((text) => parentPort?.postMessage(text));

@@ -3,16 +3,21 @@
 import { closeSync, openSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { MOST_THREADS } from "./board.mjs";
+import { VM_PLANTS } from "./vm/plants.mjs";
 import { PLANTS } from "./plants.mjs";
+
+const PARTS = /** @type {const} */ (["tables", "vm"]);
+const PLANT_NAMES = [...Object.keys(PLANTS), ...Object.keys(VM_PLANTS)];
 
 export const USAGE = `npm run stress -- [options]
 
   --threads <k>   real threads, 1 to ${MOST_THREADS} (default 4)
-  --seconds <n>   how long (default 10)
+  --part <name>   tables: page tables by themselves; vm: memslots, aborts, notifiers, every way of dirty logging (default both)
+  --seconds <n>   how long, each part (default 10)
   --rounds <n>    so many rounds instead: the same seed then does exactly the same operations
   --seed <s>      what each thread does, in which order (default 1)
   --json <file>   also write { operations, violations } there
-  --plant <name>  put in a fault, to see it found: ${Object.keys(PLANTS).join(", ")}
+  --plant <name>  put in a fault, to see it found: ${PLANT_NAMES.join(", ")}
   --help
 
 Exit code 0: no violation, 1: some, 2: unusable arguments.`;
@@ -27,15 +32,20 @@ export class UsageError extends Error {}
  * @property {number | undefined} rounds
  * @property {number} seed
  * @property {string | undefined} json
+ * @property {(typeof PARTS)[number] | undefined} part
  * @property {string | undefined} plant
  * @property {boolean} help
  */
 
 /** @param {string[]} args @returns {Options} @throws {UsageError} */
 export function parseOptions(args) {
-  const { threads, seconds, rounds, seed, json, plant, help } = parseStrictly(args);
-  if (plant !== undefined && !Object.hasOwn(PLANTS, plant)) {
-    throw new UsageError(`--plant takes one of ${Object.keys(PLANTS).join(", ")}, not ${plant}`);
+  const { threads, seconds, rounds, seed, json, part, plant, help } = parseStrictly(args);
+  if (plant !== undefined && !PLANT_NAMES.includes(plant)) {
+    throw new UsageError(`--plant takes one of ${PLANT_NAMES.join(", ")}, not ${plant}`);
+  }
+  const chosen = PARTS.find((name) => name === part);
+  if (part !== undefined && chosen === undefined) {
+    throw new UsageError(`--part takes one of ${PARTS.join(", ")}, not ${part}`);
   }
   checkWritable(json);
   return {
@@ -44,6 +54,7 @@ export function parseOptions(args) {
     rounds: rounds === undefined ? undefined : integer("rounds", rounds, 1, 1_000_000),
     seed: integer("seed", seed, 0, 2 ** 32 - 1),
     json,
+    part: chosen,
     plant,
     help,
   };
@@ -81,6 +92,7 @@ function parseStrictly(args) {
         rounds: { type: "string" },
         seed: { type: "string", default: "1" },
         json: { type: "string" },
+        part: { type: "string" },
         plant: { type: "string" },
         help: { type: "boolean", default: false },
       },

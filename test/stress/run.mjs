@@ -25,14 +25,14 @@ const TABLES = [
 /**
  * Starts a thread with a message; resolves when its program has ended, rejects if it failed.
  *
- * @typedef {(start: import("./thread.mjs").Start, say: (text: string) => void) => Promise<void>} Spawn
+ * @typedef {(start: import("./parts.mjs").Start, say: (text: string) => void) => Promise<void>} Spawn
  */
 
 /**
  * @typedef {object} Result
  * @property {Record<string, number>} operations
  * @property {Record<string, number>} violations
- * @property {{ handled: number, repeated: number, most: number }} faults of all accesses
+ * @property {string[]} notes what there is to be said beside
  */
 
 /**
@@ -86,6 +86,7 @@ export async function run(options, spawn, say) {
     engine.dispose();
   }
   const most = Math.max(...board.threads.map(({ faults }) => faults[2]));
-  const faults = { handled: board.sum("faults", 0), repeated: board.sum("faults", 1), most };
-  return { ...board.result(), faults };
+  const [handled, repeated] = [board.sum("faults", 0), board.sum("faults", 1)];
+  const note = `${handled} faults handled; ${repeated} accesses took more than one, the most took ${most}`;
+  return { ...board.result(), notes: [note] };
 }

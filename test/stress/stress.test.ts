@@ -9,9 +9,15 @@ import { afterAll, describe, expect, it } from "vitest";
 import * as plants from "./plants.mjs";
 // @ts-expect-error the program is JavaScript
 import * as violations from "./violations.mjs";
+// @ts-expect-error the program is JavaScript
+import * as vmPlants from "./vm/plants.mjs";
+// @ts-expect-error the program is JavaScript
+import * as vmViolations from "./vm/violations.mjs";
 
 const PLANTS = plants.PLANTS as Record<string, { found: string }>;
+const VM_PLANTS = vmPlants.VM_PLANTS as Record<string, { found: string }>;
 const VIOLATIONS = violations.VIOLATIONS as readonly string[];
+const NEW_VIOLATIONS = vmViolations.NEW_VIOLATIONS as readonly string[];
 const MAIN = fileURLToPath(new URL("main.mjs", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "stage2-stress-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -51,15 +57,25 @@ describe("stress", () => {
     expect(other).not.toEqual(first);
   });
 
-  it.each(Object.entries(PLANTS))("finds a planted fault: %s", (name, { found }) => {
-    const { code, report } = stress("--threads", "2", "--rounds", "3", "--plant", name);
-    expect(Object.keys(report().violations)).toContain(found);
-    expect(code).toBe(1);
-  });
+  it.each(Object.entries({ ...PLANTS, ...VM_PLANTS }))(
+    "finds a planted fault: %s",
+    (name, { found }) => {
+      const { code, report } = stress("--threads", "2", "--rounds", "3", "--plant", name);
+      expect(Object.keys(report().violations)).toContain(found);
+      expect(code).toBe(1);
+    },
+  );
 
   it("has a planted fault for every kind of violation", () => {
-    const found = new Set(Object.values(PLANTS).map((plant) => plant.found));
-    expect(VIOLATIONS.filter((name) => !found.has(name))).toEqual([]);
+    const found = (all: Record<string, { found: string }>) =>
+      new Set(Object.values(all).map((plant) => plant.found));
+    expect(VIOLATIONS.filter((name) => !found(PLANTS).has(name))).toEqual([]);
+    expect(NEW_VIOLATIONS.filter((name) => !found(VM_PLANTS).has(name))).toEqual([]);
+  });
+
+  it("loses a store only where one is lost: the other ways of logging stay clean", () => {
+    const { report } = stress("--threads", "2", "--rounds", "3", "--plant", "suppressed-bit");
+    expect(Object.keys(report().violations)).toEqual(["dirty lost: bitmap"]);
   });
 
   it.each([
@@ -68,6 +84,7 @@ describe("stress", () => {
     ["--seconds", "1.5"],
     ["--seed", "0x1_0"],
     ["--plant", "nothing"],
+    ["--part", "all"],
     ["--nonsense"],
     ["stray"],
   ])("refuses %s %s", (...args) => {

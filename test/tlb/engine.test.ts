@@ -275,7 +275,7 @@ describe.each(MODES)("operations reach TLBs (%s)", (mode) => {
         s2.map({ ipa: IPA, size: 2 * PAGE, pa: OLD, prot: RW });
         const vcpu = here.keep(engine.vcpu(s2));
         const others = () => {
-          for (let i = 0; i < count; i++) engine.tlbi("VAE1", { vmid: s2.vmid + 3, address: 0 });
+          for (let i = 0; i < count; i++) engine.tlbi("VAE1", { vmid: s2.vmid - 3, address: 0 });
         };
         const slot = slot2(engine, s2, IPA);
         for (const first of [true, false]) {

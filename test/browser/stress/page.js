@@ -1,6 +1,6 @@
 // @ts-check
 /** Runs the stress program in workers of this page, and leaves what it found in `window.report`. */
-import { run } from "./program/run.mjs";
+import { runParts } from "./program/parts.mjs";
 
 const query = new URLSearchParams(location.search);
 const number = (/** @type {string} */ name) => Number(query.get(name));
@@ -10,6 +10,7 @@ const options = {
   rounds: undefined,
   seed: number("seed"),
   json: undefined,
+  part: undefined,
   plant: query.get("plant") ?? undefined,
   help: false,
 };
@@ -17,7 +18,7 @@ const options = {
 /** @type {string[]} */
 const said = [];
 try {
-  const { operations, violations } = await run(options, spawn, (text) => said.push(text));
+  const { operations, violations } = await runParts(options, spawn, (text) => said.push(text));
   Object.assign(window, { report: { operations, violations, said } });
 } catch (error) {
   Object.assign(window, { report: { error: String(error), said } });

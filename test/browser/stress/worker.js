@@ -1,10 +1,10 @@
 // @ts-check
 /** A thread in a browser. */
-import { work } from "./program/worker.mjs";
+import { programOf } from "./program/parts.mjs";
 
 addEventListener("message", async ({ data }) => {
   try {
-    await work(data, (text) => postMessage({ text }));
+    await programOf(data)((text) => postMessage({ text }));
     postMessage({});
   } catch (error) {
     postMessage({ error: error instanceof Error ? `${error.stack}` : String(error) });

@@ -7,18 +7,21 @@ const LAST_LEVEL = 3;
 const TABLE = BIT.VALID | BIT.TYPE;
 const ADDRESS = 0x0000_ffff_ffff_f000n;
 
+/** What the books are kept of. */
+export type Booked = Pick<Bed, "lab" | "s2" | "pgt">;
+
 /** Pages of the pool that are no tables of this page table: a constant of a test, taken at its start. */
 export class Accounts {
-  readonly #bed: Bed;
+  readonly #bed: Booked;
   readonly #clerk: Agent;
-  readonly #stock: number;
+  readonly #stock: () => number;
   readonly #others: number;
 
-  /** Of a 4 KiB table; `clerk` asks the core, when no agent is in a call. `stock`: pointer of a cache whose pages may become tables. */
-  constructor(bed: Bed, clerk: Agent, stock = 0) {
+  /** Of a 4 KiB table; `clerk` asks the core, when no agent is in a call. `stock`: pages of caches that may become tables; a cache by its pointer. */
+  constructor(bed: Booked, clerk: Agent, stock: number | (() => number) = () => 0) {
     this.#bed = bed;
     this.#clerk = clerk;
-    this.#stock = stock;
+    this.#stock = typeof stock === "number" ? () => clerk.core.cache_count(stock) : stock;
     this.#others = this.#outside();
   }
 
@@ -42,7 +45,7 @@ export class Accounts {
     if (pages !== tables.size) return `the table counts ${pages} pages and has ${tables.size}`;
     const astray = this.#outside() - this.#others;
     if (astray !== 0) return `${astray} table pages are in no tree (leaked, or given back twice)`;
-    return this.#dirtyPage();
+    return this.untouched();
   }
 
   /** Table pages that the tree has now, by its own count. */
@@ -53,8 +56,7 @@ export class Accounts {
   /** Pages in use that are no tables and in no stock. */
   #outside(): number {
     const { core } = this.#clerk;
-    const stock = this.#stock === 0 ? 0 : core.cache_count(this.#stock);
-    return core.pool_used() - core.pgt_pages(this.#bed.pgt) - stock;
+    return core.pool_used() - core.pgt_pages(this.#bed.pgt) - this.#stock();
   }
 
   get #startLevel(): number {
@@ -96,7 +98,8 @@ export class Accounts {
     return (core.pool_pointer() >>> 0) + offset;
   }
 
-  #dirtyPage(): string | undefined {
+  /** Whether pages that nobody has are clean; a sentence if not. */
+  untouched(): string | undefined {
     const { core } = this.#clerk;
     const pool = core.pool_pointer() >>> 0;
     const words = new Int32Array(this.#bed.lab.memory.buffer);

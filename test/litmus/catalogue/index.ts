@@ -26,6 +26,17 @@ import { completion } from "./locks_completion.ts";
 import { exclusion } from "./locks_exclusion.ts";
 import { misuse } from "./locks_misuse.ts";
 import { sections } from "./locks_sections.ts";
+import { bitmaps } from "./vm_bitmaps.ts";
+import { blocks } from "./vm_blocks.ts";
+import { hardwareLists } from "./vm_hdbss.ts";
+import { lastRun } from "./vm_last_run.ts";
+import { clearedLogs } from "./vm_log_clear.ts";
+import { loggedFaults } from "./vm_log_faults.ts";
+import { notifiers } from "./vm_notifiers.ts";
+import { rings } from "./vm_rings.ts";
+import { slotChanges } from "./vm_slots.ts";
+import { teardowns } from "./vm_teardown.ts";
+import { vmids } from "./vm_vmid.ts";
 
 /** By number: L25 before L31, letters within. */
 function byNumber(a: Litmus, b: Litmus): number {
@@ -57,5 +68,18 @@ const rows: readonly Litmus[] = [
   ...poolPages,
 ];
 const locks: readonly Litmus[] = [...exclusion, ...misuse, ...sections, ...completion];
+const machines: readonly Litmus[] = [
+  ...loggedFaults,
+  ...clearedLogs,
+  ...bitmaps,
+  ...blocks,
+  ...rings,
+  ...hardwareLists,
+  ...notifiers,
+  ...slotChanges,
+  ...teardowns,
+  ...vmids,
+  ...lastRun,
+];
 
-export const catalogue: readonly Litmus[] = [...rows, ...locks].sort(byNumber);
+export const catalogue: readonly Litmus[] = [...rows, ...locks, ...machines].sort(byNumber);

@@ -2,5 +2,6 @@
 import type { Mutant } from "../mutants.ts";
 import { mutants as hardware } from "./hardware.ts";
 import { mutants as software } from "./software.ts";
+import { mutants as vm } from "./vm.ts";
 
-export const mutants: readonly Mutant[] = [...hardware, ...software];
+export const mutants: readonly Mutant[] = [...hardware, ...software, ...vm];

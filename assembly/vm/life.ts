@@ -1,0 +1,104 @@
+/** Making the page table of a VM, and the end of both. */
+import { EINVAL } from "../errno";
+import { stage2Init } from "../engine";
+import { levelShift, stage2Levels } from "../geometry";
+import { H_OBJECTS, header, OBJECT_BYTES, objects, setResult } from "../layout";
+import * as operate from "../operate";
+import { WRITE_SIDE } from "../operation";
+import { CONTEXT, LOCKING, OWN_VMID, Pgt } from "../pgt";
+import { Context, contextAt, contextOf, removeContext } from "./context";
+import { freeSplitCache } from "./eager_split";
+import { putContext } from "./load";
+import { locked, lockSlots, lockTable, NO_TABLE, unlockSlots, unlockTable } from "./locks";
+import { freeBitmaps } from "./region";
+import { freeSet } from "./slot_set";
+import { freeVm, MAX_CONTEXTS, PROTECTED, STATE_PAGE, Vm } from "./vm";
+
+/** Machine types: 0, or a number of IPA bits (KVM_VM_TYPE_ARM_IPA_SIZE). */
+// @ts-ignore: decorator
+@inline const DEFAULT_BITS: u32 = 40;
+// @ts-ignore: decorator
+@inline const LEAST_BITS: u32 = 32;
+
+/** IPA bits that a machine type asks for; 0: none that the host has. */
+function ipaBitsOf(vm: Vm, type: u32): u32 {
+  if (type > 0xff) return 0;
+  if (vm.has(PROTECTED)) return vm.hostBits;
+  const bits = type == 0 ? DEFAULT_BITS : type;
+  return bits < LEAST_BITS || bits > vm.hostBits ? 0 : bits;
+}
+
+/** kvm_init_stage2_mmu: 0, -EINVAL, or as the page-table library. A nested MMU may ask again. */
+export function initTable(vm: Vm, type: u32, options: u32, events: u32, nested: bool): i32 {
+  const refused = lockSlots(vm);
+  if (refused != 0) return refused;
+  const result = vm.pgt ? (nested ? 0 : -EINVAL) : makeTable(vm, type, options, events);
+  unlockSlots(vm);
+  return result;
+}
+
+function makeTable(vm: Vm, type: u32, options: u32, events: u32): i32 {
+  const bits = ipaBitsOf(vm, type);
+  if (!bits) return -EINVAL;
+  const table = stage2Init(vm.pageShift, bits, options | OWN_VMID | LOCKING, events);
+  if (table < 0 && table >= -4095) return table;
+  vm.ipaBits = bits;
+  vm.minPages = <u32>(stage2Levels(vm.pageShift, bits) - 1);
+  vm.block = <u64>1 << levelShift(vm.pageShift, vm.pageShift == 12 ? 1 : 2);
+  vm.chunk = 0;
+  vm.vmid = 0;
+  memory.fill(vm.lastRun, 0, <usize>vm.lastRunUnits << 12);
+  vm.pgt = <usize>table;
+  setResult(5, <u64><u32>table);
+  return 0;
+}
+
+/**
+ * kvm_free_stage2_pgd: the page table is taken from the VM under the write side, and destroyed after that; whoever waits for the lock
+ * finds no table. 0, also the second time; -EDEADLK, -EBUSY, -ETIMEDOUT: nothing was done.
+ */
+export function teardown(vm: Vm): i32 {
+  const result = lockTable(vm, WRITE_SIDE);
+  if (result != 0) return result == NO_TABLE ? 0 : result;
+  const table = locked;
+  vm.pgt = 0;
+  unlockTable(WRITE_SIDE);
+  const pgt = changetype<Pgt>(table);
+  const status = operate.destroy(pgt);
+  if (pgt.root) vm.pgt = table; // somebody came before it, and does not let go
+  else operate.release(pgt);
+  return status;
+}
+
+/** The VM, and all that belongs to it. Contexts of other threads must be at rest. */
+export function destroyVm(vm: Vm): i32 {
+  const result = teardown(vm);
+  if (vm.pgt) return result;
+  const refused = lockSlots(vm);
+  if (refused != 0) return refused;
+  for (let id: u32 = 0; id < MAX_CONTEXTS; id++) {
+    const context = contextOf(vm, id);
+    if (context) destroyContext(contextAt(context));
+  }
+  freeBitmaps(vm);
+  freeSplitCache(vm);
+  freeSet(vm);
+  unlockSlots(vm);
+  freeVm(vm);
+  return result;
+}
+
+export function destroyContext(c: Context): void {
+  putContext(c);
+  removeContext(c);
+}
+
+/** The contexts of a thread that leaves, or has ended. */
+export function destroyContextsOf(thread: u32): void {
+  const stop = objects + <usize>load<u32>(header, H_OBJECTS) * OBJECT_BYTES;
+  for (let slot = objects; slot < stop; slot += OBJECT_BYTES) {
+    if (atomic.load<u32>(slot) != CONTEXT) continue;
+    const page = <usize>atomic.load<u32>(slot, STATE_PAGE);
+    if (page && contextAt(page).thread == thread) destroyContext(contextAt(page));
+  }
+}

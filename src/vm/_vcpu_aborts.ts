@@ -1,0 +1,236 @@
+/** The abort handler of a vCPU: `kvm_handle_guest_abort`, at once or as its backing and its devices answer. */
+import { EAGAIN, EBUSY, Stage2Error } from "../errors.ts";
+import { Fault } from "../fault.ts";
+import { integerOption, knownOptions } from "../range.ts";
+import { ABORT } from "./_abi.ts";
+import type { VcpuContext } from "./_vcpu_context.ts";
+import { checkedWork, untilFree } from "./_work.ts";
+import type { BackingAnswer } from "./backing.ts";
+import { isPromise } from "./bus.ts";
+import type { MmioAccess } from "./mmio.ts";
+import {
+  type AbortOutcome,
+  COMPLETED,
+  type DirtyRingFull,
+  type Exit,
+  type GuestAbort,
+  RESUME,
+  RING_FULL,
+  checkAbort,
+  ownFault,
+} from "./outcome.ts";
+
+/** How {@link VmVcpu.run} runs. */
+export interface RunOptions {
+  /** Aborts that may be handled for one access, 1 to 2^31 - 1. Default 1,000. */
+  attempts?: number;
+}
+
+/** The same for what waits. */
+export interface AsyncOptions {
+  /** Ends the waiting: the promise is rejected with its reason, and the abort has not happened. */
+  signal?: AbortSignal;
+}
+
+const ATTEMPTS = 1000;
+const MOST_ATTEMPTS = 2 ** 31 - 1;
+
+/** The part of {@link VmVcpu} that handles aborts. */
+export class VmVcpuAborts {
+  /** @internal */
+  readonly vcpu: VcpuContext;
+
+  /** @internal */
+  constructor(vcpu: VcpuContext) {
+    this.vcpu = vcpu;
+  }
+
+  /**
+   * Handles an abort that the guest took to EL2. What is at the page is asked of the VM's {@link Backing}, with no lock held; then the
+   * page is mapped, or its permissions relaxed, under the read side of the mmu_lock, beside faults of other vCPUs.
+   *
+   * Nothing has changed if it throws: `EFAULT` no page can be had there, or no such fault can be handled; `ENOMEM` no table page
+   * is left; `ENOSYS` an access to a device by an instruction that the syndrome does not describe, see
+   * {@link Vm.enableNisvExits}; `EBUSY` an abort of this vCPU waits for its page, or this thread may not block and the
+   * mmu_lock is taken: {@link handleAbortAsync}; `ETIMEDOUT`, `EDEADLK` as every operation that takes the lock; `BAD_OPTION`
+   * for what is no abort, and for answers of the backing and the bus that are none, or promises; what the backing throws.
+   */
+  handleAbort(abort: GuestAbort): AbortOutcome {
+    const { vcpu } = this;
+    checkAbort(abort);
+    const status = this.#begin(abort);
+    if (status === ABORT.MMIO) return this.#device(vcpu.aborts.mmio);
+    if (status !== ABORT.RESOLVE) return this.#settled();
+    this.#resolve();
+    const finished = vcpu.aborts.finish(vcpu.pointer);
+    if (finished === -EBUSY) vcpu.aborts.cancel(vcpu.pointer);
+    if (finished < 0) throw this.#refused(finished);
+    return vcpu.aborts.outcome;
+  }
+
+  /**
+   * The same where the backing or the bus answers with promises, and on threads that may not block. While it waits another abort
+   * of this vCPU is refused (`EBUSY`).
+   * @throws Stage2Error as {@link handleAbort}, and `DISPOSED` if the vCPU comes to its end; an aborted signal's reason.
+   */
+  async handleAbortAsync(abort: GuestAbort, options: AsyncOptions = {}): Promise<AbortOutcome> {
+    const { place, aborts } = this.vcpu;
+    checkAbort(abort);
+    knownOptions("handleAbortAsync", options, ["signal"]);
+    const { signal } = checkedWork(options);
+    let outcome: AbortOutcome | undefined;
+    let mmio: MmioAccess | undefined;
+    const status = await untilFree(place, "handleAbort", signal, () => {
+      const begun = this.#begin(abort, true);
+      if (begun === ABORT.MMIO) mmio = aborts.mmio;
+      else if (begun > 0 && begun !== ABORT.RESOLVE) outcome = this.#settled();
+      return begun;
+    });
+    if (mmio !== undefined) return this.#deviceLater(mmio);
+    return status === ABORT.RESOLVE ? this.#resolveLater(signal) : (outcome as AbortOutcome);
+  }
+
+  /**
+   * Makes an access, has its aborts handled, and makes it again, as a guest that is re-entered: what it gives, or the first
+   * outcome that is not "resume". A fault that the guest takes itself is an outcome "inject"; an access that a device of the bus
+   * has made ends with "resume", what was read is in its register. Syndromes of accesses are the caller's to add:
+   * {@link Fault.withSyndrome}.
+   * @throws Stage2Error `EAGAIN` if that many aborts were handled in vain; as {@link handleAbort}.
+   */
+  run<T>(access: () => T | Fault, options: RunOptions = {}): T | Exit {
+    const attempts = checkedAttempts(options);
+    for (let attempt = 0; attempt < attempts; attempt++) {
+      const full = this.enter();
+      if (full !== undefined) return full;
+      const result = access();
+      if (!(result instanceof Fault)) return result;
+      const outcome = ownFault(result) ?? this.handleAbort(result);
+      if (outcome !== RESUME) return outcome;
+    }
+    throw this.#inVain(attempts);
+  }
+
+  /** The same where the backing or the bus answers with promises, or the access itself. */
+  async runAsync<T>(
+    access: () => T | Fault | Promise<T | Fault>,
+    options: RunOptions & AsyncOptions = {},
+  ): Promise<T | Exit> {
+    const { signal, ...rest } = options;
+    const attempts = checkedAttempts(rest);
+    const waiting = signal === undefined ? {} : { signal };
+    for (let attempt = 0; attempt < attempts; attempt++) {
+      const full = this.enter();
+      if (full !== undefined) return full;
+      const result = await access();
+      if (!(result instanceof Fault)) return result;
+      const outcome = ownFault(result) ?? (await this.handleAbortAsync(result, waiting));
+      if (outcome !== RESUME) return outcome;
+    }
+    throw this.#inVain(attempts);
+  }
+
+  /** Whether the guest may run: the outcome if its dirty ring is full. {@link run} asks by itself. */
+  enter(): DirtyRingFull | undefined {
+    const { place, pointer } = this.vcpu;
+    return place.core.vm_vcpu_ring_full(pointer) === 1 ? RING_FULL : undefined;
+  }
+
+  #begin(abort: GuestAbort, mayRetry = false): number {
+    const { aborts, flags, pointer } = this.vcpu;
+    const status = aborts.begin(pointer, abort, flags);
+    if (status < 0 && !(mayRetry && status === -EBUSY)) throw this.#refused(status);
+    return status;
+  }
+
+  #settled(): AbortOutcome {
+    const { aborts } = this.vcpu;
+    const { outcome } = aborts; // before the backing hears of it, and does what it likes
+    aborts.tellAccessed();
+    return outcome;
+  }
+
+  /** Asks the backing; if there is no answer, the abort has not happened. */
+  #resolve(): void {
+    const { aborts } = this.vcpu;
+    try {
+      const answer = this.#ask();
+      if (isPromise(answer)) throw asynchronous(answer);
+      aborts.answer(answer);
+    } catch (error) {
+      aborts.cancel(this.vcpu.livePointer);
+      throw error;
+    }
+  }
+
+  /** A VM without a backing has no memory anywhere. */
+  #ask(): BackingAnswer | Promise<BackingAnswer> {
+    const { aborts, place } = this.vcpu;
+    return place.memory === undefined ? "unmapped" : place.memory.resolve(aborts.request);
+  }
+
+  async #resolveLater(signal: AbortSignal | undefined): Promise<AbortOutcome> {
+    const { vcpu } = this;
+    const { aborts, place } = vcpu;
+    let outcome: AbortOutcome = RESUME;
+    try {
+      const answer = this.#ask();
+      aborts.answer(isPromise(answer) ? await this.#answered(answer, signal) : answer);
+      await untilFree(place, "handleAbort", signal, () => {
+        const status = aborts.finish(vcpu.pointer);
+        if (status < 0 && status !== -EBUSY) throw this.#refused(status);
+        outcome = aborts.outcome;
+        return status;
+      });
+    } catch (error) {
+      aborts.cancel(vcpu.livePointer);
+      throw error;
+    }
+    return outcome;
+  }
+
+  /** The answer, unless the signal or the end of the vCPU come first. */
+  #answered(answer: Promise<unknown>, signal: AbortSignal | undefined): Promise<BackingAnswer> {
+    const { vcpu } = this;
+    return new Promise<BackingAnswer>((resolve, reject) => {
+      const abort = (): void => reject(signal?.reason as Error);
+      const done = (): void => {
+        signal?.removeEventListener("abort", abort);
+        vcpu.interrupt = undefined;
+      };
+      vcpu.interrupt = reject;
+      if (signal?.aborted === true) abort();
+      signal?.addEventListener("abort", abort, { once: true });
+      answer.then(resolve as (answer: unknown) => void, reject).finally(done);
+    });
+  }
+
+  #device(mmio: MmioAccess): AbortOutcome {
+    const { bus } = this.vcpu.place;
+    return bus !== undefined && mmio.handledBy(bus) ? COMPLETED : mmio.exit();
+  }
+
+  async #deviceLater(mmio: MmioAccess): Promise<AbortOutcome> {
+    const { bus } = this.vcpu.place;
+    return bus !== undefined && (await mmio.handledLaterBy(bus)) ? COMPLETED : mmio.exit();
+  }
+
+  #refused(status: number): Stage2Error {
+    const { place, id } = this.vcpu;
+    return place.refusal(status, "handleAbort", { vcpu: id });
+  }
+
+  #inVain(attempts: number): Stage2Error {
+    const message = `run: the access aborts for ever, or ${attempts} times`;
+    return new Stage2Error("EAGAIN", message, { vcpu: this.vcpu.id, attempts }, EAGAIN);
+  }
+}
+
+function checkedAttempts(options: RunOptions): number {
+  knownOptions("run", options, ["attempts"]);
+  return integerOption("attempts", options.attempts ?? ATTEMPTS, 1, MOST_ATTEMPTS);
+}
+
+function asynchronous(answer: Promise<unknown>): Stage2Error {
+  Promise.resolve(answer).catch(() => {}); // what becomes of it nobody hears: this error comes in its place
+  return new Stage2Error("BAD_OPTION", "the backing is asynchronous: use handleAbortAsync");
+}

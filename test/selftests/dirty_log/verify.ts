@@ -1,0 +1,34 @@
+/**
+ * What a collection may say (DL1-DL3, DL6): page by page, from the value that the guest wrote last. Round n writes n; guests
+ * stand still while this looks.
+ */
+import { expect } from "vitest";
+import type { Collection } from "./modes.ts";
+
+export class Verifier {
+  /** Pages that were clean although they hold this round's value: written behind the collection, so due in the next. */
+  #due = new Set<number>();
+
+  /** `valueOf`: what a page holds. `pending`: pages whose store was logged and is not done yet (DL6). */
+  round(
+    n: number,
+    { dirty }: Collection,
+    valueOf: (page: number) => number,
+    pending: ReadonlySet<number> = new Set(),
+  ): void {
+    const due = this.#due;
+    this.#due = new Set();
+    for (const [page, bit] of dirty.entries()) {
+      const value = valueOf(page);
+      if (bit === 1) {
+        if (value !== n && value !== n - 1 && !pending.has(page)) {
+          expect.fail(`round ${n}: page ${page} was told, and holds ${value} (DL1)`);
+        }
+        continue;
+      }
+      if (due.has(page)) expect.fail(`round ${n}: page ${page} was lost (DL3)`);
+      if (value > n) expect.fail(`round ${n}: page ${page} holds ${value} (DL2)`);
+      if (value === n) this.#due.add(page);
+    }
+  }
+}

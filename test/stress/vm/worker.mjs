@@ -1,0 +1,84 @@
+// @ts-check
+/** The program of each thread of VMs, the same in Node and in browsers: rounds of operations between quiet points. */
+import { Barrier } from "../barrier.mjs";
+import { generator } from "../random.mjs";
+import { focusOf } from "../scene.mjs";
+import { KINDS, draw } from "./kinds.mjs";
+import { operationsOf } from "./operations.mjs";
+import { VM_PLANTS } from "./plants.mjs";
+import { Quiet } from "./quiet.mjs";
+import { VMS } from "./scene.mjs";
+import { VmThread } from "./thread.mjs";
+
+/** What a thread is made of. @typedef {ReturnType<typeof partsOf>} Parts */
+
+/** Operations of a thread in a round. */
+const ROUND = 300;
+const PLANT_ROUND = 1;
+
+/** Runs until the leader says stop, and gives everything back. @param {import("./thread.mjs").VmStart} start @param {(text: string) => void} say */
+export async function work(start, say) {
+  const thread = await VmThread.start(start, say);
+  const barrier = new Barrier(thread.board, 10 * start.patience);
+  try {
+    run(thread, barrier);
+  } catch (error) {
+    barrier.abort();
+    throw error;
+  }
+  thread.dispose();
+}
+
+/** @param {VmThread} thread */
+function partsOf(thread) {
+  const operations = operationsOf(thread);
+  return { thread, ...operations, quiet: new Quiet(thread, operations) };
+}
+
+/** @param {VmThread} thread @param {Barrier} barrier */
+function run(thread, barrier) {
+  const { seed } = thread.options;
+  const parts = partsOf(thread);
+  const random = generator(seed, thread.number);
+  const meet = () => barrier.meet(() => thread.whatAllDo());
+  const started = Date.now();
+  meet();
+  if (thread.number === 0) parts.quiet.begin();
+  meet();
+  for (let round = 0; !barrier.stopped; round++) {
+    perform(parts, random, focusOf(seed, round));
+    settleAll(thread);
+    meet();
+    if (thread.number === 0) lead(parts, barrier, round, Date.now() - started);
+    meet();
+  }
+}
+
+/** One round. @param {Parts} parts @param {(limit: number) => number} random @param {import("../scene.mjs").Focus} focus */
+function perform({ thread, table }, random, focus) {
+  const { now, operations } = thread.rows;
+  for (let i = 0; i < ROUND; i++) {
+    const operation = draw(random, focus);
+    const number = KINDS.indexOf(operation.kind);
+    Atomics.store(now, 0, number + 1);
+    operations[number]++;
+    table[operation.kind](operation);
+    thread.settleRest();
+  }
+  Atomics.store(now, 0, 0);
+}
+
+/** Nothing of this thread is on its way. @param {VmThread} thread */
+export function settleAll(thread) {
+  for (let vm = 0; vm < VMS; vm++) thread.settle(vm);
+}
+
+/** At a quiet point. @param {Parts} parts @param {Barrier} barrier @param {number} round @param {number} elapsed ms */
+function lead(parts, barrier, round, elapsed) {
+  const { plant, seconds, rounds } = parts.thread.options;
+  const planted = plant !== undefined && round === PLANT_ROUND;
+  if (planted) VM_PLANTS[plant].plant(parts);
+  parts.quiet.check();
+  const enough = rounds === undefined ? elapsed >= seconds * 1000 : round + 1 >= rounds;
+  if (planted || enough) barrier.stop();
+}

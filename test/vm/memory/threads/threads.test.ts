@@ -1,0 +1,134 @@
+/** One guest memory, used by several threads at the same time. */
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { Engine } from "../../../../src/engine.ts";
+import { HEADER, State } from "../../../../src/vm/memory/_layout.ts";
+import { type AreaKind, GuestMemory } from "../../../../src/vm/memory/guest_memory.ts";
+import { errorOf } from "../../../support.ts";
+import { request } from "../request.ts";
+import { Crew } from "./crew.ts";
+import { HVA, IPA, PAGE, PAGES, SIZE, WORKERS } from "./messages.ts";
+
+const BANK = { pa: 0x8000_0000, size: 4 * SIZE };
+
+describe("threads over one guest memory", () => {
+  let crew: Crew;
+  let engine: Engine;
+  let ram: GuestMemory;
+
+  beforeAll(async () => {
+    crew = await Crew.build();
+  });
+  afterAll(() => crew.remove());
+  beforeEach(async () => {
+    const patience = 20_000; // on a loaded machine a thread may be off its core for long
+    engine = await Engine.create({
+      maxTablePages: 1024,
+      guestRam: BANK,
+      mode: "threads",
+      patience,
+    });
+    ram = GuestMemory.create(engine, BANK);
+  });
+  afterEach(() => {
+    ram.release();
+    expect(ram.counters.framesUsed).toBe(0);
+    engine.dispose();
+  });
+
+  it.each<[AreaKind, object]>([
+    ["anonymous", { blocks: 0, pages: PAGES }],
+    ["thp", { blocks: 2, pages: 0 }],
+    ["file", { blocks: 0, pages: PAGES }],
+  ])("get one frame for each page that they write first together (%s)", async (kind, counters) => {
+    ram.map({ hva: HVA, size: SIZE, kind });
+    const results = await crew.run(engine, ram, "storm");
+    const [first, ...others] = results.map(({ frames }) => frames as number[]);
+    for (const other of others) expect(other).toEqual(first);
+    expect(new Set(first).size).toBe(PAGES);
+    expect(ram.counters).toMatchObject({ framesUsed: PAGES, faults: WORKERS * PAGES, ...counters });
+  });
+
+  it("lose no frame, and give none out twice, while areas and pages come and go", async () => {
+    ram.map({ hva: HVA, size: SIZE, kind: "thp" });
+    const results = await crew.run(engine, ram, "churn");
+    for (const { done } of results) expect(done).toBeGreaterThan(0);
+    const owners = new Map<number, number>();
+    for (let hva = HVA; hva < HVA + SIZE; hva += PAGE) {
+      const { state, pa } = ram.state(hva);
+      if (pa === undefined || state === "zero") continue;
+      expect(owners.has(pa)).toBe(false);
+      owners.set(pa, hva);
+    }
+    expect(ram.counters.framesUsed).toBe(owners.size);
+  });
+
+  it("ask a hook once for each page, and find it filled (DP2)", async () => {
+    ram.map({ hva: HVA, size: SIZE });
+    const results = await crew.run(engine, ram, "fill");
+    expect(results.map(({ wrong }) => wrong)).toEqual(results.map(() => 0));
+    const asked = results.reduce((sum, result) => sum + (result.asked as number), 0);
+    expect(asked).toBe(PAGES);
+    expect(ram.counters).toMatchObject({ missing: PAGES, filled: PAGES, exists: 0 });
+  });
+
+  it("wait for each other's hooks that answer with promises", async () => {
+    ram.map({ hva: HVA, size: SIZE });
+    const results = await crew.run(engine, ram, "slowFill");
+    expect(results.map(({ right }) => right)).toEqual(results.map(() => 32));
+    expect(ram.counters).toMatchObject({ missing: 32, filled: 32, framesUsed: 32 });
+  });
+
+  it.each<AreaKind>(["anonymous", "thp"])(
+    "find their bytes wherever pages move (%s)",
+    async (kind) => {
+      ram.map({ hva: HVA, size: SIZE, kind });
+      const results = await crew.run(engine, ram, "letters");
+      expect(results.map(({ wrong }) => wrong)).toEqual(results.map(() => 0));
+      for (const { changes } of results) expect(changes).toBeGreaterThan(0);
+    },
+  );
+
+  it.each<AreaKind>(["anonymous", "thp"])(
+    "run guests that find their words wherever pages move (%s)",
+    async (kind) => {
+      const vm = engine.vm({ memory: ram });
+      ram.addVm(vm);
+      ram.map({ hva: HVA, size: SIZE, kind });
+      vm.setMemslot({ slot: 0, ipa: IPA, size: SIZE, hva: HVA });
+      const results = await crew.run(engine, ram, "guests", vm);
+      expect(results.map(({ wrong }) => wrong)).toEqual(results.map(() => 0));
+      expect(vm.state).toMatchObject({ inProgress: 0, active: 0 });
+      ram.release();
+      vm.dispose();
+      engine.quiesce();
+      expect(engine.memoryUsage()).toMatchObject({ used: 0, waiting: 0 });
+    },
+  );
+
+  it("have hooks of their own: one without is told so", async () => {
+    ram.map({ hva: HVA, size: SIZE });
+    const registration = ram.onMissing({ hva: HVA, size: SIZE }, () => "zero");
+    const twin = GuestMemory.attach(engine, ram.handle); // what another thread would have
+    expect(errorOf(() => twin.resolve(request(HVA))).code).toBe("ENOENT");
+    registration.dispose();
+    expect(twin.resolve(request(HVA))).toMatchObject({ writable: false });
+  });
+
+  it("are named when they do not go on in the middle of a change", () => {
+    const state = State.over(ram.handle.state) as State;
+    ram.map({ hva: HVA, size: SIZE });
+    ram.resolve(request(HVA));
+    engine.patience = 20;
+    for (const lock of [state.locks, HEADER.AREA_LOCK]) {
+      state.store(lock, (5 + 1) << 1); // as thread 5 leaves it when it is ended there
+      const { code, details } = errorOf(() => ram.unmap({ hva: HVA, size: SIZE }));
+      expect({ code, ...details }).toEqual({
+        code: "ETIMEDOUT",
+        thread: 5,
+        waitingFor: "guest memory",
+      });
+      state.store(lock, 0);
+    }
+    expect(ram.resolve(request(HVA))).toMatchObject({ writable: false });
+  });
+});
