@@ -3,7 +3,7 @@
  * one is allowed and a table where none is; what it finds in its way it breaks first.
  */
 import {
-  addressField, AF, annotation, isCounted, isExecutable, isValid, leafEntry, LAST_LEVEL, LOCKED, PERMISSIONS, S2AP, SW, tableEntry,
+  addressField, AF, annotation, isCounted, isExecutable, isValid, leafEntry, LAST_LEVEL, LOCKED, PERMISSIONS, SW, tableEntry,
 } from "../descriptor";
 import { EAGAIN, EINVAL, ENOMEM } from "../errno";
 import { UNLINK, TABLES } from "../events";
@@ -99,7 +99,10 @@ export class MapVisitor extends Walk {
     const pa = this.target();
     const next = this.entryFor(pa, level);
     while (true) {
-      if (!this.worthwhile(old, next)) return -EAGAIN;
+      if (!this.worthwhile(old, next)) {
+        this.makeYoung(slot, old, level);
+        return -EAGAIN;
+      }
       if (!this.shared && !((old ^ next) & ~SW)) {
         if (this.exchange(slot, old, next, level)) {
           adjustReference(this, slot, old, next);
@@ -134,14 +137,18 @@ export class MapVisitor extends Walk {
 
   /**
    * The prejudgement: a valid leaf that differs in permissions at most is left alone, relaxing is another call's job.
-   * With `keepPermissions`, neither does a late map take a permission away from an aged leaf of the same page.
+   * With `keepPermissions` so is one that was aged meanwhile: a late map takes nothing away from it.
    */
   private worthwhile(old: u64, next: u64): bool {
     if (!isValid(old)) return true;
     const difference = old ^ next;
     if (!(difference & ~PERMISSIONS)) return false;
-    if (!this.pgt.has(KEEP_PERMISSIONS) || old & AF || difference & ~(PERMISSIONS | AF | SW)) return true;
-    return !(old & ~next & S2AP) && !(isExecutable(old) && !isExecutable(next));
+    return !this.pgt.has(KEEP_PERMISSIONS) || (old & AF) != 0 || (difference & ~(PERMISSIONS | AF)) != 0;
+  }
+
+  /** The access flag that the late map would have brought. Lost: the leaf is another by now, or young. */
+  private makeYoung(slot: usize, old: u64, level: i32): void {
+    if (isValid(old) && !(old & AF) && this.pgt.has(KEEP_PERMISSIONS)) this.exchange(slot, old, old | AF, level);
   }
 
   private maintainCaches(next: u64, pa: u64, level: i32): void {

@@ -4,7 +4,7 @@ import { stage2Init } from "../engine";
 import { levelShift, stage2Levels } from "../geometry";
 import { H_OBJECTS, header, OBJECT_BYTES, objects, setResult } from "../layout";
 import * as operate from "../operate";
-import { WRITE_SIDE } from "../operation";
+import { settleOrphans, WRITE_SIDE } from "../operation";
 import { CONTEXT, LOCKING, OWN_VMID, Pgt } from "../pgt";
 import { Context, contextAt, contextOf, removeContext } from "./context";
 import { freeSplitCache } from "./eager_split";
@@ -85,6 +85,7 @@ export function destroyVm(vm: Vm): i32 {
   freeSet(vm);
   unlockSlots(vm);
   freeVm(vm);
+  settleOrphans(false);
   return result;
 }
 

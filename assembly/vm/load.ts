@@ -28,7 +28,8 @@ export function loadContext(c: Context, cpu: usize): i32 {
   const v = changetype<Vcpu>(cpu);
   const d = derived(v);
   if (d.owner && d.owner != ownerWord(c)) return -EBUSY;
-  if (c.cpu && c.cpu != cpu) putContext(c);
+  if (c.cpu == cpu) harvest(c);
+  else putContext(c);
   const id = loadVmid(changetype<usize>(vm) + offsetof<Vm>("vmid"), d.number);
   if (id == 0) return -ETIMEDOUT;
   const number = numberIn(id);

@@ -36,8 +36,8 @@ export function push(c: Context, slot: u32, page: u64): bool {
   const entry = entryAt(c, index);
   store<u32>(entry, slot, 4);
   store<u64>(entry, page, 8);
+  atomic.store<u32>(c.word(PUSHED), index + 1); // first: who sees the flag may reset the entry at once
   atomic.store<u32>(entry, DIRTY);
-  atomic.store<u32>(c.word(PUSHED), index + 1);
   return true;
 }
 

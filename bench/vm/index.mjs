@@ -12,7 +12,7 @@ import { PAGINGS } from "./paging.mjs";
 /** @typedef {{ name: string, value: number, unit: string }} Fact */
 
 /** A round of 16 GiB takes seconds. */
-const MOST_REPS = 5;
+const MOST_REPS = 3;
 /** Tables of 16 GiB in pages, of 4 KiB, and what is beside them. */
 const TABLE_PAGES = 16_384;
 

@@ -61,8 +61,9 @@ export class Shadow {
 
   /** A page table is gone, with all its pages. */
   dropTree(tree: Tree): void {
+    const gone = [...this.#pages].filter(([, page]) => this.treeOf(page) === tree); // while all parents are there
     this.#trees.delete(tree.root);
-    for (const [pa, page] of this.#pages) if (this.treeOf(page) === tree) this.#pages.delete(pa);
+    for (const [pa] of gone) this.#pages.delete(pa);
   }
 
   /** What the entries hold, and which pages there are, is unknown from now on. */

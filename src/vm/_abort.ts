@@ -87,20 +87,32 @@ export class Aborts {
   }
 
   /** First part: ABORT, or a negative errno. Its results are taken over. */
-  begin(pointer: number, abort: GuestAbort, flags: number): number {
+  begin(pointer: number, abort: GuestAbort, hpfar: bigint, flags: number): number {
     if (this.#isOpen) throw this.#stillOpen();
     const context = this.#context;
     context.setArgument(0, abort.esr);
     context.setArgument(1, abort.far);
-    context.setArgument(2, abort.hpfar);
+    context.setArgument(2, hpfar);
     this.#place.clearResult(); // an access-flag fault without a page table tells of no call
     const status = this.#place.core.vm_abort_begin(pointer, flags);
     if (status < 0) return status;
-    this.#call = CALL.NONE;
-    this.#size = this.#prot = this.#result = this.#young = 0;
-    this.#usedHostSize = this.#retried = false;
+    this.#forgetCall();
     this.#take(status);
     return status;
+  }
+
+  /** What there is to be done cannot be told any more: the guest tries again. */
+  retry(): number {
+    if (this.#isOpen) throw this.#stillOpen();
+    this.#forgetCall();
+    this.#outcome = RESUME;
+    return ABORT.RESUME;
+  }
+
+  #forgetCall(): void {
+    this.#call = CALL.NONE;
+    this.#ipa = this.#size = this.#prot = this.#result = this.#young = 0;
+    this.#usedHostSize = this.#retried = false;
   }
 
   /** Whether a host page was found to be in use, by an access-flag fault: tells the backing. */

@@ -87,6 +87,11 @@ export class VmPlace {
     return this.#pointer !== 0 && this.core.vm_generation(this.#pointer) === this.generation;
   }
 
+  /** The same but for its owner, who may be in another thread. */
+  get isHeld(): boolean {
+    return this.#pointer !== 0;
+  }
+
   get isProtected(): boolean {
     return (this.options & VM_OPTION.PROTECTED) !== 0;
   }

@@ -3,6 +3,7 @@ import { EAGAIN, EBUSY, Stage2Error } from "../errors.ts";
 import { Fault } from "../fault.ts";
 import { integerOption, knownOptions } from "../range.ts";
 import { ABORT } from "./_abi.ts";
+import { hpfarOf } from "./_fault_address.ts";
 import type { VcpuContext } from "./_vcpu_context.ts";
 import { checkedWork, untilFree } from "./_work.ts";
 import type { BackingAnswer } from "./backing.ts";
@@ -62,8 +63,8 @@ export class VmVcpuAborts {
     if (status === ABORT.MMIO) return this.#device(vcpu.aborts.mmio);
     if (status !== ABORT.RESOLVE) return this.#settled();
     this.#resolve();
-    const finished = vcpu.aborts.finish(vcpu.pointer);
-    if (finished === -EBUSY) vcpu.aborts.cancel(vcpu.pointer);
+    const finished = vcpu.aborts.finish(vcpu.samePointer);
+    if (finished === -EBUSY) vcpu.aborts.cancel(vcpu.samePointer);
     if (finished < 0) throw this.#refused(finished);
     return vcpu.aborts.outcome;
   }
@@ -131,13 +132,16 @@ export class VmVcpuAborts {
 
   /** Whether the guest may run: the outcome if its dirty ring is full. {@link run} asks by itself. */
   enter(): DirtyRingFull | undefined {
-    const { place, pointer } = this.vcpu;
-    return place.core.vm_vcpu_ring_full(pointer) === 1 ? RING_FULL : undefined;
+    const { vcpu } = this;
+    if (!vcpu.hasRing) return undefined;
+    return vcpu.place.core.vm_vcpu_ring_full(vcpu.pointer) === 1 ? RING_FULL : undefined;
   }
 
   #begin(abort: GuestAbort, mayRetry = false): number {
-    const { aborts, flags, pointer } = this.vcpu;
-    const status = aborts.begin(pointer, abort, flags);
+    const { aborts, flags, pe, pointer } = this.vcpu;
+    const hpfar = hpfarOf(pe, abort);
+    if (hpfar === undefined) return aborts.retry();
+    const status = aborts.begin(pointer, abort, hpfar, flags);
     if (status < 0 && !(mayRetry && status === -EBUSY)) throw this.#refused(status);
     return status;
   }
@@ -173,6 +177,7 @@ export class VmVcpuAborts {
     const { aborts, place } = vcpu;
     let outcome: AbortOutcome = RESUME;
     try {
+      void vcpu.pointer; // it may have come to its end since the abort was begun
       const answer = this.#ask();
       aborts.answer(isPromise(answer) ? await this.#answered(answer, signal) : answer);
       await untilFree(place, "handleAbort", signal, () => {
@@ -189,19 +194,24 @@ export class VmVcpuAborts {
   }
 
   /** The answer, unless the signal or the end of the vCPU come first. */
-  #answered(answer: Promise<unknown>, signal: AbortSignal | undefined): Promise<BackingAnswer> {
+  async #answered(
+    answer: Promise<unknown>,
+    signal: AbortSignal | undefined,
+  ): Promise<BackingAnswer> {
     const { vcpu } = this;
-    return new Promise<BackingAnswer>((resolve, reject) => {
-      const abort = (): void => reject(signal?.reason as Error);
-      const done = (): void => {
-        signal?.removeEventListener("abort", abort);
-        vcpu.interrupt = undefined;
-      };
-      vcpu.interrupt = reject;
-      if (signal?.aborted === true) abort();
-      signal?.addEventListener("abort", abort, { once: true });
-      answer.then(resolve as (answer: unknown) => void, reject).finally(done);
-    });
+    let abort = (): void => {};
+    try {
+      return await new Promise<BackingAnswer>((resolve, reject) => {
+        abort = () => reject(signal?.reason as Error);
+        vcpu.interrupt = reject;
+        if (signal?.aborted === true) abort();
+        signal?.addEventListener("abort", abort, { once: true });
+        answer.then(resolve as (answer: unknown) => void, reject);
+      });
+    } finally {
+      signal?.removeEventListener("abort", abort);
+      vcpu.interrupt = undefined;
+    }
   }
 
   #device(mmio: MmioAccess): AbortOutcome {

@@ -36,6 +36,8 @@ export class VcpuContext implements Part, RegisterFile {
   isLoaded = false;
   /** What the guest does with its caches: they are on; its control registers are trapped to notice a change. */
   readonly caches: { on: boolean; trapped: boolean };
+  /** It may be kept from running by its dirty ring. Rings are there before vCPUs. */
+  readonly hasRing: boolean;
   /** Ends what waits for the backing. */
   interrupt: ((error: Error) => void) | undefined;
   readonly #ownPe: Vcpu | undefined;
@@ -56,6 +58,8 @@ export class VcpuContext implements Part, RegisterFile {
     this.#controls = cpu.controls;
     this.aborts = new Aborts(place, id, this);
     this.caches = { on: false, trapped: !forcesWriteBack(place.shape.bits) };
+    place.core.vm_vcpu_ring(pointer);
+    this.hasRing = place.context.resultNumber(0) !== 0;
     place.add(this);
     place.vcpus.add(this);
   }
@@ -63,6 +67,12 @@ export class VcpuContext implements Part, RegisterFile {
   /** The core's pointer. @throws Stage2Error `DISPOSED` */
   get pointer(): number {
     if (this.#pointer !== 0 && this.place.isOpen) return this.#pointer;
+    throw disposed("vCPU");
+  }
+
+  /** The same within one call, at whose start that was asked: only this thread can have ended it since. @throws Stage2Error `DISPOSED` */
+  get samePointer(): number {
+    if (this.#pointer !== 0 && this.place.isHeld) return this.#pointer;
     throw disposed("vCPU");
   }
 

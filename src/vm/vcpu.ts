@@ -135,7 +135,8 @@ export class VmVcpu extends VmVcpuAborts implements Disposable {
 
   /** Its dirty ring; undefined in a VM without: {@link Vm.enableDirtyRing}. */
   get dirtyRing(): DirtyRing | undefined {
-    const { place, pointer } = this.vcpu;
+    const { place, pointer, hasRing } = this.vcpu;
+    if (!hasRing) return undefined;
     this.#ring ??= DirtyRing.of(place, pointer, this.id);
     return this.#ring;
   }

@@ -96,7 +96,7 @@ describe("the benchmark", () => {
       expect.arrayContaining([
         "migration-1GiB-bitmap-1%-blocks: protect",
         "migration-1GiB-bitmap-1%-blocks: touch",
-        "migration-1GiB-bitmap-1%-blocks: scan",
+        "migration-1GiB-bitmap-1%-blocks: collect, scan",
         "migration-1GiB-bitmap-1%-blocks: collect",
         "migration-1GiB-manual-1%-split: clear",
         "migration-1GiB-ring-10%-blocks: collect",

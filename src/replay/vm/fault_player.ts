@@ -45,9 +45,10 @@ export class FaultPlayer {
     if (finish !== undefined) this.#ended(vm, abort, await finish());
   }
 
-  /** Faults that made a page writable and had not returned at a line: their dirty bits can come later. */
-  writersAt(line: number): readonly Abort[] {
-    return (this.#writers = this.#writers.filter(({ end }) => end > line));
+  /** Faults that made a page writable and had not returned then: their dirty bits can come later. */
+  writersAt(line: number, time: number): readonly Abort[] {
+    this.#writers = this.#writers.filter(({ end }) => end > line);
+    return this.#writers.filter(({ to }) => to >= time);
   }
 
   #ended(vm: ReplayedVm, abort: Abort, answer: number): void {

@@ -114,7 +114,9 @@ export class Player {
         return this.#controlCaches(happening);
       case "log": {
         this.#takeAccessFlags(happening.words.flatMap(({ calls }) => calls));
-        const writers = this.#faults.writersAt(happening.line);
+        const [first = happening] = happening.words;
+        const time = this.#fields.time(first.record, "t");
+        const writers = this.#faults.writersAt(first.line, time);
         return playLog(this.#vm, happening, writers, this.#comparison, this.#fields);
       }
     }

@@ -37,7 +37,7 @@ const broken = litmus({
   name: "S10",
   title: "two guests store into pages of one block that is logged: both pages are there, and dirty",
   agents: ["V0", "V1"],
-  mutants: ["break-without-tlbi", "lost-table-kept"],
+  mutants: ["lost-table-kept"],
   options: { guestRam: RAM, tablePages: TABLE_PAGES },
   setup(agents, lab) {
     const bed = new VmBed(agents, lab, { slots: [SLOT] });

@@ -101,6 +101,14 @@ export function stores({ on, cpu }: Guest, ipa: number, value: number): Call {
   return () => on.core.vcpu_write(cpu, ipa, 4, value);
 }
 
+/** Makes an access of the start state that is to fault: its abort is what the guest's registers tell of then. */
+export function faulted({ on, cpu }: Guest, ipa: number, value?: number): void {
+  const { core } = on;
+  const result =
+    value === undefined ? core.vcpu_read(cpu, ipa, 4) : core.vcpu_write(cpu, ipa, 4, value);
+  if (faultOf(result) === undefined) throw new Error(`an access at ${ipa} worked`);
+}
+
 /** Whether an access was made. */
 export function worked({ result }: Met): boolean {
   return faultOf(result) === undefined;

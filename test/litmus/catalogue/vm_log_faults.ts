@@ -15,7 +15,7 @@ import {
   say,
 } from "./support.ts";
 import { TABLE_PAGES, VmBed, atOnce, vmCalls, whole } from "./vm_bed.ts";
-import { accessed, handled, loads, met, steady, stores, worked } from "./vm_guests.ts";
+import { accessed, faulted, handled, loads, met, steady, stores, worked } from "./vm_guests.ts";
 import { Collector, ledger, lost } from "./vm_ledger.ts";
 
 const LOGGED = { pages: 4, flags: SLOT_FLAG.LOG_DIRTY_PAGES } as const;
@@ -101,8 +101,8 @@ const lostRace = litmus({
     const bed = new VmBed(agents, lab, { slots: [LOGGED] });
     const [v0, v1] = [bed.guest("V0"), bed.guest("V1")];
     atOnce(accessed(bed, v1, loads(v1, PAGE), steady(A + PAGE), met())); // makes the tables
-    v0.on.core.vcpu_write(v0.cpu, 0, 4, 1);
-    v1.on.core.vcpu_read(v1.cpu, 0, 4);
+    faulted(v0, 0, 1);
+    faulted(v1, 0);
     return { bed, v0, v1 };
   },
   run({ bed, v0, v1 }) {
@@ -139,22 +139,20 @@ const voidAnswer = litmus({
   options: { guestRam: RAM, tablePages: TABLE_PAGES },
   setup(agents, lab) {
     const bed = new VmBed(agents, lab, { slots: [LOGGED] });
-    return { bed, guest: bed.guest("V0") };
+    const guest = bed.guest("V0");
+    faulted(guest, 0, 1);
+    return { bed, guest };
   },
   run({ bed, guest }, agents) {
     const seen = met();
     const x = agent(agents, "X");
-    function* fault() {
-      seen.result = yield stores(guest, 0, 1);
-      yield* handled(bed, guest, ON_A, seen);
-    }
     function* invalidation() {
       const hva = bed.hvaRange(0);
       yield* bed.asks(x, hva, () => vmCalls(x).vm_invalidate_start(bed.vm, 1));
       yield* bed.asks(x, hva, () => vmCalls(x).vm_invalidate_end(bed.vm));
     }
     return {
-      programs: { V0: fault(), X: invalidation() },
+      programs: { V0: whole(handled(bed, guest, ON_A, seen)), X: invalidation() },
       forbidden() {
         const dirty = bed.isDirty(0);
         return forbidden(
@@ -179,21 +177,18 @@ const noMemory = litmus({
   setup(agents, lab) {
     const bed = new VmBed(agents, lab, { slots: [LOGGED] });
     const guest = bed.guest("V0", NO_TLB, false);
+    faulted(guest, 0, 1);
     const { core } = bed.maker;
     return { bed, guest, used: core.pool_used(), tables: core.pgt_pages(bed.pgt) };
   },
   run({ bed, guest, used, tables }, agents) {
     const seen = met();
     const { core } = agent(agents, "X");
-    function* fault() {
-      seen.result = yield stores(guest, 0, 1);
-      yield* handled(bed, guest, ON_A, seen);
-    }
     function* squeeze() {
       yield () => core.pool_set_budget(used + 1);
     }
     return {
-      programs: { V0: fault(), X: squeeze() },
+      programs: { V0: whole(handled(bed, guest, ON_A, seen)), X: squeeze() },
       forbidden() {
         const given = isWritable(bed.entry(0));
         const { outcome } = seen;

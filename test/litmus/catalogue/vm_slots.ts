@@ -4,7 +4,7 @@ import { ABORT, CHANGE, SLOT_FLAG } from "../../../src/vm/_abi.ts";
 import type { Part } from "./observe.ts";
 import { A, PAGE, RAM, agent, forbidden, isValid, say } from "./support.ts";
 import { type Guest, HVA, HVA2, TABLE_PAGES, VmBed, vmCalls, whole } from "./vm_bed.ts";
-import { type Met, accessed, handled, loads, met, steady, stores } from "./vm_guests.ts";
+import { type Met, accessed, faulted, handled, met, steady, stores } from "./vm_guests.ts";
 
 const SLOT = { pages: 4 } as const;
 const LOGGED = { ...SLOT, flags: SLOT_FLAG.LOG_DIRTY_PAGES } as const;
@@ -21,22 +21,20 @@ const deleted = litmus({
   options: { guestRam: RAM, tablePages: TABLE_PAGES },
   setup(agents, lab) {
     const bed = new VmBed(agents, lab, { slots: [SLOT] });
-    return { bed, guest: bed.guest("F") };
+    const guest = bed.guest("F");
+    faulted(guest, 0);
+    return { bed, guest };
   },
   run({ bed, guest }, agents) {
     const fault = met();
     const answers = { change: 0, found: 0 };
     const x = vmCalls(agent(agents, "X"));
-    function* faults(): Part {
-      fault.result = yield loads(guest, 0);
-      yield* handled(bed, guest, ON_A, fault);
-    }
     function* deletes(): Part {
       answers.change = yield* bed.setSlot("X", { pages: 0 });
       answers.found = yield () => x.s2_lookup(bed.pgt, 0);
     }
     return {
-      programs: { F: faults(), X: deletes() },
+      programs: { F: whole(handled(bed, guest, ON_A, fault)), X: deletes() },
       forbidden() {
         const end = bed.entry(0);
         const { outcome } = fault;
@@ -57,15 +55,8 @@ const deleted = litmus({
 
 const NEW = 8 * PAGE;
 
-/** Faults at an address; if it was mapped, looks whether the other place of the page is, too. */
-function* faultsAt(
-  bed: VmBed,
-  guest: Guest,
-  ipa: number,
-  other: number,
-  seen: Met & { twice: boolean },
-): Part {
-  seen.result = yield loads(guest, ipa);
+/** Handles a fault at an address; if it was mapped, looks whether the other place of the page is, too. */
+function* faultsAt(bed: VmBed, guest: Guest, other: number, seen: Met & { twice: boolean }): Part {
   const outcome = yield* handled(bed, guest, ON_A, seen);
   if (outcome !== ABORT.RESUME || seen.retried !== 0) return;
   const found = yield () => guest.on.core.s2_lookup(bed.pgt, other);
@@ -80,7 +71,10 @@ const moved = litmus({
   options: { guestRam: RAM, tablePages: TABLE_PAGES, preemptions: 2 },
   setup(agents, lab) {
     const bed = new VmBed(agents, lab, { slots: [SLOT] });
-    return { bed, old: bed.guest("F0"), next: bed.guest("F1") };
+    const [old, next] = [bed.guest("F0"), bed.guest("F1")];
+    faulted(old, 0);
+    faulted(next, NEW);
+    return { bed, old, next };
   },
   run({ bed, old, next }, agents) {
     const before = { ...met(), twice: false };
@@ -93,8 +87,8 @@ const moved = litmus({
     }
     return {
       programs: {
-        F0: faultsAt(bed, old, 0, NEW, before),
-        F1: faultsAt(bed, next, NEW, 0, after),
+        F0: faultsAt(bed, old, NEW, before),
+        F1: faultsAt(bed, next, 0, after),
         X: moves(),
       },
       forbidden: () =>

@@ -4,7 +4,7 @@ import { ABORT, RANGE } from "../../../src/vm/_abi.ts";
 import type { Part } from "./observe.ts";
 import { A, BLOCK, PAGE, RAM, agent, forbidden } from "./support.ts";
 import { TABLE_PAGES, VmBed, atOnce, fine, vmCalls } from "./vm_bed.ts";
-import { accessed, handled, loads, met, steady } from "./vm_guests.ts";
+import { accessed, faulted, handled, loads, met, steady } from "./vm_guests.ts";
 
 const GIB = 2 ** 30;
 /** A range of two pieces, as pieces end at multiples of the largest block: one block in each. */
@@ -84,7 +84,7 @@ const underFault = litmus({
     const bed = new VmBed(agents, lab, { ipaBits: 36, slots: [{ pages: 4 }] });
     const guest = bed.guest("F");
     atOnce(accessed(bed, guest, loads(guest, PAGE), steady(A), met()));
-    guest.on.core.vcpu_write(guest.cpu, 0, 4, 1); // faults: what follows is its handling, no CPU walks any more
+    faulted(guest, 0, 1); // what follows is its handling, no CPU walks any more
     return { bed, guest, used: before };
   },
   run({ bed, guest, used }, agents) {

@@ -10,12 +10,13 @@ export async function replayVm(path: string): Promise<{ code: number; result: Vm
   return { code, result };
 }
 
-/** The same on changed lines. */
+/** The same on changed lines, of which the header does not know how many there were. */
 export function replayLines(
   name: string,
   lines: readonly Line[],
 ): Promise<{ code: number; result: VmReplayResult }> {
-  return replayVm(writeTrace(name, lines));
+  const [header, ...records] = lines;
+  return replayVm(writeTrace(name, [{ ...header, events: null }, ...records]));
 }
 
 /** The n-th record of an operation (from 0) that `fits`. */

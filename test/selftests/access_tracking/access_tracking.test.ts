@@ -124,7 +124,8 @@ describe("access_tracking, exact", () => {
 /** Whatever part of a block is asked about, the answer is the block's; asking clears all of it. */
 function touchedAnywhere(tracker: Tracker): void {
   const { vm, hva, page } = tracker.scene;
-  vm.clearFlushYoung({ hva, size: tracker.scene.size });
+  vm.clearYoung({ hva, size: tracker.scene.size });
+  vm.flushTlb(tracker.scene.slotRange);
   tracker.pass(tracker.shares(), Access.Read);
   const last = { hva: hva + tracker.unit - page, size: page };
   expect([vm.testYoung(last.hva), vm.clearYoung(last), vm.testYoung(hva)]).toEqual([

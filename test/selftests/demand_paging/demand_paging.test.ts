@@ -127,7 +127,7 @@ describe.each(MACHINES)("%s", (_name, machine) => {
         pager.hook(() => bytes),
       );
       await pager.serve(
-        scene.vcpus.map((one) => guest(scene, one, [0, EACH])),
+        scene.vcpus.map((one) => guest(scene, one, [0, EACH], { times: 4 })),
         (step) => {
           if (step % 5 !== 0) return;
           scene.ram.punch({ hva: scene.hva + ((step * 11) % EACH) * scene.page, size: scene.page });
@@ -159,7 +159,7 @@ describe("DP4: huge pages are paging units", () => {
         pager.hook(() => bytes),
       );
       const step = SIZES[granule].pmd / scene.page / 8;
-      await pager.serve(scene.vcpus.map((one) => guest(scene, one, [0, scene.pages], step)));
+      await pager.serve(scene.vcpus.map((one) => guest(scene, one, [0, scene.pages], { step })));
       expectAsked(pager, hvas(scene, pageSize));
       expect(shapeOf(scene.vm.stage2)).toEqual({ "L2 rw-": units });
     });

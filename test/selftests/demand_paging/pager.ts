@@ -62,14 +62,15 @@ export class Pager {
   }
 }
 
-/** Loads 8 bytes of pages [first, end) in order; how many were not what they should be. */
+/** Loads 8 bytes of pages [first, end) in order, each `step`-th, so many `times`; throws if one holds anything else. */
 export async function guest(
   scene: Scene,
   vcpu: VmVcpu,
   [first, end]: readonly [first: number, end: number],
-  step = 1,
+  { step = 1, times = 1 } = {},
 ): Promise<void> {
-  for (let page = first; page < end; page += step) {
+  for (let n = 0; n < times * (end - first); n += step) {
+    const page = first + (n % (end - first));
     const value = await loadAsync(vcpu, scene.ipa + page * scene.page + 8 * (page % 512));
     if (value !== WORD) throw new Error(`page ${page} holds ${value.toString(16)}`);
   }

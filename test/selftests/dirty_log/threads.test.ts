@@ -103,7 +103,7 @@ describe("dirty_log_test in threads", () => {
       const options: CrewOptions = {
         ...{ threads, kind: "anonymous", size: PAGES * PAGE, bytes: (PAGES + 2) * PAGE },
         flags: MemslotFlag.LOG_DIRTY_PAGES,
-        cpu: mode === "hdbss" ? { hd: true, hafdbs: 4 } : {},
+        cpu: mode === "hdbss" ? { hafdbs: 4 } : {},
         prepare: (vm) => prepareMode(mode, vm, RING),
       };
       await withCrew(options, async (crew) => {

@@ -182,9 +182,7 @@ export class Guest {
       if (instruction.emulated !== undefined) return instruction.emulated(this.vcpu.x);
       return undefined as T; // skipped: maintenance has no result
     }
-    throw new Error(
-      `an instruction took ${mostAborts} aborts: ${String(instruction.access(this.cpu))}`,
-    );
+    throw new Error(`an instruction took ${mostAborts} aborts`);
   }
 
   #handle(fault: Fault): "retry" | "completed" {

@@ -5,6 +5,9 @@ import { OPERATIONS } from "../harness/operations.ts";
 import { T, World, type WorldOptions } from "./guest_world.ts";
 import type { Row } from "./rows.ts";
 
+/** Fault status codes 0x08 to 0x0b. */
+const ACCESS_FLAG = 2;
+
 /** Plays a row; `use` looks at its world before it ends. */
 export function play(
   machine: Machine,
@@ -47,6 +50,7 @@ function compare(row: Row, world: World, end: string): void {
     failures: guest.failures,
     aborts: guest.aborts,
     skipped: guest.skipped,
+    accessFlagFaults: guest.faults.filter(({ fsc }) => fsc >> 2 === ACCESS_FLAG).length,
   }).toEqual({
     end: row.failed > 0 ? "failed" : "done",
     missing: row.missing,
@@ -54,6 +58,7 @@ function compare(row: Row, world: World, end: string): void {
     failures: row.failed > 0 ? ["ENOSYS"] : [],
     aborts: [],
     skipped: 0,
+    accessFlagFaults: 0, // of stage 2: what is mapped is young, and nothing ages it
   });
   for (const exit of world.exits) {
     expect(exit).toMatchObject({ address: world.data.ipa, size: 8, write: true });

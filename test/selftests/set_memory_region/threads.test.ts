@@ -4,7 +4,7 @@
  */
 import { describe, expect, it } from "vitest";
 import { configuration, configurations } from "../harness/configurations.ts";
-import { type GuestThread, guestThreads } from "../harness/worker/guest_thread.ts";
+import { type GuestThread, guestBundle, guestThreads } from "../harness/worker/guest_thread.ts";
 import { aRound } from "../harness/worker/board.ts";
 import { stage } from "./regions.ts";
 
@@ -20,9 +20,11 @@ const MACHINES = [
   configuration("64K", 52, false),
 ];
 
+const bundle = guestBundle();
+
 describe.each(MACHINES)("$name", (one) => {
   const here = stage(one, { events: 0 });
-  const startGuest = guestThreads();
+  const startGuest = guestThreads(bundle);
   const { page } = one;
   const watch = { name: "watch", at: IPA } as const;
   /** What the guest sees once it has looked again. */

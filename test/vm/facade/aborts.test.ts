@@ -314,3 +314,63 @@ describe.each(MODES)("what a backing is told (%s)", (mode) => {
     expect(errorOf(() => vm.createVcpu().handleAbort(dataAbort(IPA))).code).toBe("EFAULT");
   });
 });
+
+describe.each(MODES)("where the CPU does not say what failed (%s)", (mode) => {
+  const here = lab(mode, WITH_RAM);
+
+  it("finds it by the guest's own stage 1", () => {
+    const { vm, memory } = scene(here);
+    const vcpu = vm.createVcpu({ hpfarOnPermission: "poison" });
+    memory.answer = (request) => ({ ...page(request), writable: request.write });
+    expect(vcpu.run(() => vcpu.cpu.read32(IPA + 4))).toBe(0);
+    const fault = vcpu.cpu.write32(IPA + 4, 7) as Fault;
+    expect(fault).toMatchObject({ type: "permission", ipa: undefined });
+    expect(vcpu.handleAbort(fault)).toEqual({ reason: "resume", ret: 1 });
+    expect(vcpu.lastCall).toMatchObject({ call: "relax", ipa: IPA, result: 0 });
+    expect(vcpu.cpu.write32(IPA + 4, 7)).toBeUndefined();
+    expect(memory.asked.at(-1)).toMatchObject({ write: true, permission: true, ipa: IPA });
+  });
+
+  it("lets the guest try again if that leads nowhere any more", () => {
+    const { vm, memory } = scene(here);
+    const vcpu = vm.createVcpu({ hpfarOnPermission: "poison" });
+    memory.answer = (request) => ({ ...page(request), writable: request.write });
+    vcpu.run(() => vcpu.cpu.read32(IPA));
+    const fault = vcpu.cpu.write32(IPA, 7) as Fault;
+    const asked = memory.asked.length;
+    vcpu.cpu.setRegisters({ sctlrEl1: 1n, tcrEl1: 0x5_80a0_3519n, ttbr0El1: BigInt(IPA + PAGE) });
+    expect(vcpu.handleAbort(fault)).toEqual({ reason: "resume", ret: 1 });
+    expect(vcpu.lastCall.call).toBe("none");
+    expect(memory.asked).toHaveLength(asked);
+  });
+});
+
+describe.each(MODES)("an abort whose vCPU ends at once (%s)", (mode) => {
+  const here = lab(mode, WITH_RAM);
+
+  it.each(["vcpu", "vm"] as const)("by its %s, is not asked for any more", async (which) => {
+    const at = scene(here);
+    at.memory.answer = () => new Promise(() => {});
+    const waiting = rejectionOf(at.vcpu.handleAbortAsync(dataAbort(IPA)));
+    at[which].dispose();
+    expect((await waiting).code).toBe("DISPOSED");
+  });
+
+  it("leaves the next one alone when a late answer comes", async () => {
+    const at = scene(here);
+    const first = deferred<BackingAnswer>();
+    at.memory.answer = () => first.promise;
+    const control = new AbortController();
+    const aborted = at.vcpu.handleAbortAsync(dataAbort(IPA), { signal: control.signal });
+    await Promise.resolve();
+    control.abort(new Error("enough"));
+    await expect(aborted).rejects.toThrow("enough");
+    at.memory.answer = () => new Promise(() => {});
+    const next = rejectionOf(at.vcpu.handleAbortAsync(dataAbort(IPA)));
+    await Promise.resolve();
+    first.resolve(page({ hva: HVA }));
+    await first.promise;
+    at.vcpu.dispose();
+    expect((await next).code).toBe("DISPOSED");
+  });
+});

@@ -31,19 +31,29 @@ describe.each(MODES)("ended by a callback (%s)", (mode) => {
     expectResume(other.write(IPA));
   });
 
-  it("the asynchronous abort of a vCPU or a VM that ends: DISPOSED", async () => {
-    for (const end of ["vcpu", "vm"] as const) {
+  const ends = (["vcpu", "vm"] as const).flatMap((what) =>
+    [false, true].map((asked) => [what, asked] as const),
+  );
+  it.each(ends)(
+    "the %s ends while an asynchronous abort waits; the backing was asked: %s",
+    async (what, asked) => {
       const guest = new Guest(here);
       const backing: Backing = guest.facts;
-      backing.resolve = () => new Promise<never>(() => undefined);
+      let asks = 0;
+      backing.resolve = () => {
+        asks++;
+        return new Promise<never>(() => undefined);
+      };
       const pending = rejectionOf(guest.vcpu.handleAbortAsync(WRITE));
-      if (end === "vcpu") guest.vcpu.dispose();
+      if (asked) await Promise.resolve().then(() => expect(asks).toBe(1));
+      if (what === "vcpu") guest.vcpu.dispose();
       else guest.vm.dispose();
       expect((await pending).code).toBe("DISPOSED");
       guest.vm.dispose();
-    }
-    expect(here.engine.memoryUsage().used).toBe(0);
-  });
+      expect(here.engine.memoryUsage().used).toBe(0);
+    },
+    5_000,
+  );
 
   it("an answer that comes after the VM ended maps nothing, anywhere", async () => {
     const guest = new Guest(here);

@@ -59,6 +59,8 @@ export interface SceneOptions {
 export const SLOT = 3;
 const DEFAULT = machineOf("4K");
 const FRAMES_AT = 0x40_0000_0000;
+/** As small as a buffer can be. */
+export const HDBSS_ENTRIES = 512;
 const BANK_AT = 0x8000_0000;
 const HVA = 0x3e00_0000_0000;
 
@@ -95,10 +97,11 @@ export class Scene implements Disposable {
     this.ram.addVm(this.vm);
     options.prepare?.(this.vm);
     this.setSlot(options.flags ?? 0);
-    const cpu = { ...cpuOptions(machine), ...(options.hd === true ? { hd: true, hafdbs: 4 } : {}) };
+    const cpu = { ...cpuOptions(machine), ...(options.hd === true ? { hafdbs: 4 } : {}) };
     this.vcpus = Array.from({ length: options.vcpus ?? 1 }, (_, id) =>
       this.vm.createVcpu({ id, checker: true, ...cpu }),
     );
+    if (options.hd === true) for (const vcpu of this.vcpus) vcpu.setHdbssBuffer(HDBSS_ENTRIES);
     const checker = judged ? new Checker() : undefined;
     this.engine.events.clear();
     checker?.watch(this.vm.stage2); // it has its VMID by now

@@ -2,6 +2,10 @@
 import { Engine, GuestMemory, type Vm, type VmVcpu } from "../../../../src/index.ts";
 import { type Start, WORD } from "./messages.ts";
 
+/** ID_AA64MMFR1_EL1.HAFDBS of a CPU that has it. */
+const HDBSS = 4;
+const HDBSS_ENTRIES = 512;
+
 export class ThreadGuest {
   readonly engine: Engine;
   readonly ram: GuestMemory;
@@ -16,6 +20,7 @@ export class ThreadGuest {
     this.vm = engine.attachVm(start.vm, { memory: this.ram });
     this.ram.addVm(this.vm);
     this.vcpu = this.vm.createVcpu({ id: start.id, ...start.cpu });
+    if (start.cpu.hafdbs === HDBSS) this.vcpu.setHdbssBuffer(HDBSS_ENTRIES);
   }
 
   static async join(start: Start): Promise<ThreadGuest> {

@@ -68,17 +68,31 @@ export class GuestThread {
   }
 }
 
-/** Starts guests of a suite. Called behind its other hooks, so that what a failed test leaves running ends before those. */
-export function guestThreads(): (scene: Scene, program: Program) => GuestThread {
-  let bundle: Bundle;
-  const started: GuestThread[] = [];
+/** The worker of a test file, bundled once. */
+export interface GuestBundle {
+  readonly file: string;
+}
+
+export function guestBundle(): GuestBundle {
+  let bundle: Bundle | undefined;
   beforeAll(async () => {
     bundle = await bundleWorker(ENTRY);
   });
+  afterAll(() => bundle?.remove());
+  return {
+    get file() {
+      if (bundle === undefined) throw new Error("no test is running");
+      return bundle.file;
+    },
+  };
+}
+
+/** Starts guests of a suite. Called behind its other hooks, so that what a failed test leaves running ends before those. */
+export function guestThreads(bundle: GuestBundle): (scene: Scene, program: Program) => GuestThread {
+  const started: GuestThread[] = [];
   afterEach(async () => {
     for (const guest of started.splice(0)) await guest.kill();
   });
-  afterAll(() => bundle.remove());
   return (scene, program) => {
     const guest = new GuestThread(bundle.file, scene, program);
     started.push(guest);
