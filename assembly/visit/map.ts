@@ -3,7 +3,7 @@
  * one is allowed and a table where none is; what it finds in its way it breaks first.
  */
 import {
-  addressField, AF, annotation, isCounted, isExecutable, isValid, leafEntry, LAST_LEVEL, LOCKED, PERMISSIONS, SW, tableEntry,
+  addressField, AF, annotation, isCounted, isExecutable, isValid, leafEntry, LAST_LEVEL, LOCKED, PERMISSIONS, S2AP, SW, tableEntry,
 } from "../descriptor";
 import { EAGAIN, EINVAL, ENOMEM } from "../errno";
 import { UNLINK, TABLES } from "../events";
@@ -143,7 +143,9 @@ export class MapVisitor extends Walk {
     if (!isValid(old)) return true;
     const difference = old ^ next;
     if (!(difference & ~PERMISSIONS)) return false;
-    return !this.pgt.has(KEEP_PERMISSIONS) || (old & AF) != 0 || (difference & ~(PERMISSIONS | AF)) != 0;
+    if (!this.pgt.has(KEEP_PERMISSIONS) || old & AF || difference & ~(PERMISSIONS | AF | SW)) return true;
+    if (!(difference & SW)) return false;
+    return !(old & ~next & S2AP) && !(isExecutable(old) && !isExecutable(next));
   }
 
   /** The access flag that the late map would have brought. Lost: the leaf is another by now, or young. */

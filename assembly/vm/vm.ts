@@ -11,7 +11,8 @@
  *   +4096   vCPU contexts: pointers of up to 512
  */
 import { EINVAL, EMFILE, ENOMEM } from "../errno";
-import { H_OBJECTS, header, OBJECT_BYTES, objects, UNIT_SHIFT } from "../layout";
+import { H_OBJECTS, header, OBJECT_BYTES, objects, pool as poolStart, UNIT_SHIFT } from "../layout";
+import { poolBytes } from "../memory";
 import { numberOf, Pgt, releaseSlot, takeSlot, VM } from "../pgt";
 import * as pool from "../pool";
 
@@ -162,13 +163,12 @@ export function freeVm(vm: Vm): void {
 
 /** Tells the VM whose state is at this pointer from others that were there; 0: there is none. */
 export function generationAt(page: usize): u32 {
-  const end = objects + <usize>load<u32>(header, H_OBJECTS) * OBJECT_BYTES;
-  for (let slot = objects; slot < end; slot += OBJECT_BYTES) {
-    if (atomic.load<u32>(slot) == VM && atomic.load<u32>(slot, STATE_PAGE) == <u32>page && page) {
-      return load<u32>(slot, offsetof<Pgt>("generation"));
-    }
-  }
-  return 0;
+  if (<u64>(page - poolStart) >= poolBytes() || page & 0xfff) return 0;
+  const slot = vmAt(page).slot;
+  const offset = slot - objects;
+  if (offset >= <usize>load<u32>(header, H_OBJECTS) * OBJECT_BYTES || offset % OBJECT_BYTES) return 0;
+  const isThere = atomic.load<u32>(slot) == VM && atomic.load<u32>(slot, STATE_PAGE) == <u32>page;
+  return isThere ? load<u32>(slot, offsetof<Pgt>("generation")) : 0;
 }
 
 // ---- private pages: no tables to hardware walks ----------------------------------------------------------------------

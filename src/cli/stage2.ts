@@ -13,8 +13,10 @@ Commands
       Replays test vectors: of page-table operations, each traced and untraced, and of
       hardware walks, each with and without a TLB. --list-arch names the hardware vectors
       with two right answers, and which was given.
-  replay [--level pgtable] [--report out.html] [--json] <trace>…
-      Replays recorded KVM traces and compares every call, entry and table.
+  replay [--level pgtable|vm] [--report out.html] [--json] <trace>…
+      Replays recorded KVM traces and compares every call, entry and table. With --level vm
+      what the hosts were asked for (memslots, aborts, notifiers, dirty logs) is done again,
+      and every call of the page-table library is predicted.
   dump [--regime s2.cpu0] [--expect file] [--json] <tables.json>
       Prints an imported table image as ranges; --expect walks it for every expectation.
   translate [--regime guest_ttbr0.cpu0] [--write | --fetch] [--el N] [--json] <tables.json> <address>

@@ -160,7 +160,7 @@ export class VmPlace {
   refusal(status: number, operation: string, details: object = {}): Stage2Error {
     const error = refusal(this.context, status, operation, details);
     if (status !== -EBUSY) return error;
-    error.message = `${operation}: what it needs is taken, and this thread may not block: use ${operation}Async`;
+    error.message = `${operation}: what it needs is taken, and this thread may not block`;
     return error;
   }
 

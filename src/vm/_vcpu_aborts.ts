@@ -5,7 +5,7 @@ import { integerOption, knownOptions } from "../range.ts";
 import { ABORT } from "./_abi.ts";
 import { hpfarOf } from "./_fault_address.ts";
 import type { VcpuContext } from "./_vcpu_context.ts";
-import { checkedWork, untilFree } from "./_work.ts";
+import { checkedWork, untilFree, withHint } from "./_work.ts";
 import type { BackingAnswer } from "./backing.ts";
 import { isPromise } from "./bus.ts";
 import type { MmioAccess } from "./mmio.ts";
@@ -226,7 +226,7 @@ export class VmVcpuAborts {
 
   #refused(status: number): Stage2Error {
     const { place, id } = this.vcpu;
-    return place.refusal(status, "handleAbort", { vcpu: id });
+    return withHint(place.refusal(status, "handleAbort", { vcpu: id }), "handleAbort");
   }
 
   #inVain(attempts: number): Stage2Error {

@@ -74,17 +74,32 @@ export class VmDirty extends VmSlots {
 
   /** Whether any page was used, which no longer counts; TLBs are flushed if so (`clear_flush_young`). @throws Stage2Error as {@link invalidateStart} */
   clearFlushYoung(range: HostRange): boolean {
-    return this.#age(AGE.CLEAR_FLUSH, "clearFlushYoung", range);
+    return atOnce(this.place, this.#age(AGE.CLEAR_FLUSH, "clearFlushYoung", range));
+  }
+
+  /** The same without blocking this thread. @throws Stage2Error likewise; an aborted signal's reason. */
+  async clearFlushYoungAsync(range: HostRange, options: WorkOptions = {}): Promise<boolean> {
+    return inSlices(this.place, this.#age(AGE.CLEAR_FLUSH, "clearFlushYoung", range), options);
   }
 
   /** The same without the flush: a page that a TLB holds may look idle (`clear_young`). @throws Stage2Error likewise */
   clearYoung(range: HostRange): boolean {
-    return this.#age(AGE.CLEAR, "clearYoung", range);
+    return atOnce(this.place, this.#age(AGE.CLEAR, "clearYoung", range));
+  }
+
+  /** The same without blocking this thread. @throws Stage2Error likewise; an aborted signal's reason. */
+  async clearYoungAsync(range: HostRange, options: WorkOptions = {}): Promise<boolean> {
+    return inSlices(this.place, this.#age(AGE.CLEAR, "clearYoung", range), options);
   }
 
   /** Whether the page at this address was used; nothing changes (`test_young`). @throws Stage2Error likewise */
   testYoung(hva: Address): boolean {
-    return this.#age(AGE.TEST, "testYoung", { hva, size: 1 });
+    return atOnce(this.place, this.#age(AGE.TEST, "testYoung", { hva, size: 1 }));
+  }
+
+  /** The same without blocking this thread. @throws Stage2Error likewise; an aborted signal's reason. */
+  async testYoungAsync(hva: Address, options: WorkOptions = {}): Promise<boolean> {
+    return inSlices(this.place, this.#age(AGE.TEST, "testYoung", { hva, size: 1 }), options);
   }
 
   // ---- dirty logs --------------------------------------------------------------------------------------------------
@@ -177,8 +192,8 @@ export class VmDirty extends VmSlots {
     await transferLater(writing(this.place, checkedPlace(ipa, bytes), bytes));
   }
 
-  #age(op: (typeof AGE)[keyof typeof AGE], operation: string, range: HostRange): boolean {
-    return atOnce(this.place, ageSteps(this.place, op, operation, interval(range)));
+  #age(op: (typeof AGE)[keyof typeof AGE], operation: string, range: HostRange): Work<boolean> {
+    return ageSteps(this.place, op, operation, interval(range));
   }
 
   *#resetRings(): Work<number> {

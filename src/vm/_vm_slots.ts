@@ -128,6 +128,11 @@ export class VmSlots extends VmCaps {
     atOnce(this.place, flushTlbSteps(this.place, range));
   }
 
+  /** The same without blocking this thread. @throws Stage2Error likewise; an aborted signal's reason. */
+  async flushTlbAsync(range: Range, options: WorkOptions = {}): Promise<void> {
+    return this.#inSlices(flushTlbSteps(this.place, range), options);
+  }
+
   /** {@link flushRange} on all memslots (`stage2_flush_vm`), in the order in which KVM visits them. @throws Stage2Error likewise */
   flushAll(): void {
     atOnce(this.place, flushAllSteps(this.place));
@@ -164,7 +169,7 @@ export class VmSlots extends VmCaps {
     return this.#inSlices(ioremapSteps(this.place, request), options);
   }
 
-  #inSlices<T>(work: Work<T>, options: WorkOptions): Promise<T> {
+  async #inSlices<T>(work: Work<T>, options: WorkOptions): Promise<T> {
     return inSlices(this.place, work, options);
   }
 }

@@ -84,8 +84,15 @@ export function* tried(
     const status = call();
     if (status !== -EBUSY && (also === 0 || status !== also)) return status;
     const word = { pointer: place.context.resultNumber(0), value: place.context.resultNumber(1) };
-    yield new Busy(place.refusal(status, operation), place.isWord(word.pointer) ? word : undefined);
+    const error = withHint(place.refusal(status, operation), operation);
+    yield new Busy(error, place.isWord(word.pointer) ? word : undefined);
   }
+}
+
+/** Says what a thread that may not block can do. */
+export function withHint(error: Stage2Error, operation: string): Stage2Error {
+  if (error.errno === EBUSY) error.message += `: use ${operation}Async`;
+  return error;
 }
 
 /** Runs it in slices. */

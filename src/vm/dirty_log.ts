@@ -1,7 +1,7 @@
 /** The dirty log of a memslot: which of its pages were written to (`KVM_GET_DIRTY_LOG`, `KVM_CLEAR_DIRTY_LOG`). */
 import { EFAULT, Stage2Error } from "../errors.ts";
 import { fields, integerOption } from "../range.ts";
-import { VM_OPTION } from "./_abi.ts";
+import { harvest } from "./_harvest.ts";
 import type { VmPlace } from "./_place.ts";
 import { type Work, tried } from "./_work.ts";
 
@@ -54,8 +54,6 @@ export interface ClearRequest {
 /** Words that one step takes: 64 Ki pages. */
 const STEP_WORDS = 1024;
 const MOST = 2 ** 32 - 1;
-/** Result word of vm_describe: VM_OPTION bits. */
-const OPTIONS = 6;
 
 interface LogCall {
   readonly operation: string;
@@ -79,7 +77,7 @@ interface OpenLog {
 export function* getLog(place: VmPlace, slot: number, view: boolean): Work<DirtyLog> {
   integerOption("slot", slot, 0, MOST);
   const { context, core } = place;
-  harvest(place);
+  harvest(place, "getDirtyLog");
   const begin = (): number => core.vm_log_get(place.pointer, slot);
   place.done(yield* tried(place, "getDirtyLog", begin), "getDirtyLog", { slot });
   const log = opened(place, slot);
@@ -89,16 +87,6 @@ export function* getLog(place: VmPlace, slot: number, view: boolean): Work<Dirty
       ? new BigUint64Array(context.memory.buffer, snapshot, end)
       : context.u64.slice(snapshot / 8, snapshot / 8 + end);
   return yield* take(place, log, GET, (count) => new DirtyLog(slot, pages, bits(), count));
-}
-
-/** What hardware has recorded for vCPUs of this thread belongs to the log. */
-function harvest(place: VmPlace): void {
-  const { context, core, vcpus } = place;
-  core.vm_describe(place.pointer);
-  if ((context.resultNumber(OPTIONS) & VM_OPTION.HDBSS) === 0) return;
-  for (const { livePointer } of vcpus) {
-    place.done(core.vm_vcpu_harvest(livePointer), "getDirtyLog");
-  }
 }
 
 /** `kvm_clear_dirty_log_protect`: how many pages were dirty and are clean now. */

@@ -2,6 +2,7 @@
 import { ETIMEDOUT, EDEADLK, Stage2Error } from "../errors.ts";
 import { type Address, address, fields, integerOption } from "../range.ts";
 import { CHANGE, SLOT_FLAG } from "./_abi.ts";
+import { harvest } from "./_harvest.ts";
 import type { VmPlace } from "./_place.ts";
 import { SPLIT, UNMAP, WRPROTECT, flushTlbSteps, rangeSteps } from "./_steps.ts";
 import { FIRM, type Work, tried } from "./_work.ts";
@@ -86,6 +87,7 @@ export function* changeMemslot(
 ): Work<MemslotChange> {
   const { context, core, pointer } = place;
   const { slot, flags } = region;
+  harvest(place, "setMemslot");
   const begin = (): number => {
     setRegion(place, region);
     return core.vm_region_begin(place.pointer, slot, flags, version);

@@ -4,7 +4,7 @@ import { type Address, address, byteCount, fields } from "../range.ts";
 import { AGE } from "./_abi.ts";
 import type { VmPlace } from "./_place.ts";
 import { UNMAP, rangeSteps } from "./_steps.ts";
-import { FIRM, type Work, type WorkOptions, inSlices, tried } from "./_work.ts";
+import { FIRM, type Work, type WorkOptions, atOnce, inSlices, tried } from "./_work.ts";
 
 /** A stretch of host virtual addresses. */
 export interface HostRange {
@@ -112,10 +112,19 @@ export async function aroundChangeLater(
   options: WorkOptions,
 ): Promise<void> {
   const late = await inSlices(place, startInvalidation(place, range), options);
+  let hasEnded = false;
+  const part = {
+    close(): void {
+      hasEnded = true; // the VM ends here, or the engine: others must not wait for this thread
+      atOnce(place, endInvalidation(place, range));
+    },
+  };
+  place.add(part);
   try {
     await change();
   } finally {
-    await inSlices(place, endInvalidation(place, range));
+    place.remove(part);
+    if (!hasEnded) await inSlices(place, endInvalidation(place, range));
   }
   if (late !== undefined) throw late;
 }

@@ -176,7 +176,7 @@ export class VmVcpu extends VmVcpuAborts implements Disposable {
     const { place, pointer } = this.vcpu;
     const size = entries === 0 ? -1 : Math.log2(entries / SMALLEST_BUFFER);
     integerOption("entries", entries, 0, MOST_BUFFER);
-    if (!Number.isInteger(size)) {
+    if (entries !== 0 && !(Number.isInteger(size) && size >= 0)) {
       throw new Stage2Error("BAD_OPTION", "a buffer has 512 entries, or a power of two more", {
         entries,
       });

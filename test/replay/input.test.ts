@@ -112,10 +112,6 @@ describe("arguments that cannot be used", () => {
   it("name no trace", async () => {
     expect(await refused()).toMatch(/no trace given/);
   });
-  it("ask for the level that this version does not have", async () => {
-    const message = await refused("--level", "vm", tracePath(NAME));
-    expect(message).toMatch(/--level vm is not part of this version/);
-  });
   it("ask for a level that does not exist", async () => {
     expect(await refused("--level", "cpu", tracePath(NAME))).toMatch(/unknown level "cpu"/);
   });

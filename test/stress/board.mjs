@@ -33,6 +33,8 @@ const COMMON = {
 const PER_THREAD = {
   /** Times that an entry went from old to young. */
   made: PAGES,
+  /** Late maps that may have made a page young which they otherwise left alone: in a table that keeps permissions. */
+  maybeMade: PAGES,
   /** Times that this very page was reported young and made old. */
   reported: PAGES,
   /** Reports of a range with the page in it, by page and by region. */
@@ -99,6 +101,7 @@ export class Board {
     for (const thread of this.threads) {
       for (const row of /** @type {const} */ ([
         "made",
+        "maybeMade",
         "reported",
         "rangeReported",
         "regionReported",

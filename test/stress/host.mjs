@@ -133,7 +133,10 @@ export class Host {
   #mapPage(page, prot, cache) {
     const { raw } = this.#thread.s2(page);
     const status = raw.map(pageIpa(page), PAGE, this.backing(page), prot, FAULT, raw.cache(cache));
-    if (!this.#allowed("map", status)) return;
+    if (!this.#allowed("map", status)) {
+      if (this.#thread.keepsPermissions(page)) this.#thread.rows.maybeMade[page]++;
+      return;
+    }
     this.#thread.rows.made[page]++; // over nothing, or over an old leaf: anything young is left alone
     if (prot & Prot.W) this.#log([page]);
   }

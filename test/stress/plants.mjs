@@ -35,7 +35,8 @@ export const PLANTS = {
     found: "reported twice",
     plant(parts) {
       const page = pageIn(parts, "logging");
-      const others = parts.thread.board.sum("rangeReported", page);
+      const { board } = parts.thread;
+      const others = board.sum("rangeReported", page) + board.sum("maybeMade", page);
       parts.thread.rows.reported[page] += 1 + others;
     },
   },

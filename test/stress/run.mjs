@@ -4,23 +4,11 @@ import { Engine } from "stage2";
 import { Board } from "./board.mjs";
 import { Memory } from "./memory.mjs";
 import { RAM } from "./scene.mjs";
+import { TABLES } from "./shapes.mjs";
 import { VIOLATIONS } from "./violations.mjs";
 
 /** How long threads wait for each other, ms: a machine that is busy otherwise is no violation. */
 const PATIENCE = 10_000;
-
-/** The two tables: aging under the lock, and without. @type {readonly import("stage2").Stage2Options[]} */
-const TABLES = [
-  { ipaBits: 40, locking: true },
-  {
-    ipaBits: 40,
-    locking: true,
-    locklessAging: true,
-    keepPermissions: true,
-    fwb: true,
-    tlbiRange: true,
-  },
-];
 
 /**
  * Starts a thread with a message; resolves when its program has ended, rejects if it failed.

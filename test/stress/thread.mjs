@@ -5,6 +5,7 @@ import { Board } from "./board.mjs";
 import { KINDS } from "./kinds.mjs";
 import { Memory } from "./memory.mjs";
 import { regionOf, tableOf } from "./scene.mjs";
+import { TABLES } from "./shapes.mjs";
 import { VIOLATIONS } from "./violations.mjs";
 
 /**
@@ -65,6 +66,11 @@ export class Thread {
   /** The table of a page. @param {number} page */
   s2(page) {
     return this.tables[tableOf(regionOf(page))];
+  }
+
+  /** Whether a late map leaves a leaf of this page alone, and at most makes it young. @param {number} page */
+  keepsPermissions(page) {
+    return TABLES[tableOf(regionOf(page))].keepPermissions === true;
   }
 
   /** A vCPU that runs the guest of a page. @param {number} page @param {number} variant */

@@ -86,6 +86,6 @@ function lead(parts, barrier, round, elapsed) {
   if (planted) PLANTS[plant].plant(parts);
   parts.quiet.check();
   const enough = rounds === undefined ? elapsed >= seconds * 1000 : round + 1 >= rounds;
-  if (planted || enough) barrier.stop();
+  if (planted || (enough && plant === undefined)) barrier.stop();
   else parts.quiet.change(modesOf(seed, round + 1));
 }

@@ -79,6 +79,7 @@ function summary(results: readonly VmReplayResult[]): string {
 const CAUSES: Readonly<Record<string, string>> = {
   "either-or": "faults that overlapped with an invalidation in part, and could end either way",
   "lost-race": "faults that met an entry that another CPU was changing",
+  "late-mark": "pages whose fault had not returned when the log was taken, and marked them later",
   "af-from-visits": "access flags that hardware had set, found by the next call",
 };
 

@@ -5,8 +5,6 @@ import { Stage2Error } from "../../errors.ts";
 import { OPTION } from "../../_abi.ts";
 import { CAP } from "../../vm/_abi.ts";
 import type { VmPlace } from "../../vm/_place.ts";
-import type { Work } from "../../vm/_work.ts";
-import { Busy, FIRM } from "../../vm/_work.ts";
 import { type Memslot, changeMemslot, checkedRegion } from "../../vm/memslots.ts";
 import type { AbortOutcome } from "../../vm/outcome.ts";
 import type { VmVcpu } from "../../vm/vcpu.ts";
@@ -16,6 +14,7 @@ import { Entries } from "./entries.ts";
 import type { RecordedHost } from "./host.ts";
 import type { Abort, Aging, DirtyLog, Region } from "./model.ts";
 import type { Place } from "./races.ts";
+import { Steps } from "./steps.ts";
 import { predictedCalls } from "./tokens.ts";
 
 /** What is asked of the machine beside the tables' settings. */
@@ -263,33 +262,4 @@ function answered(call: () => number): number {
 function errnoOf(error: unknown): number {
   if (error instanceof Stage2Error && error.errno !== undefined) return -error.errno;
   throw error;
-}
-
-/** A piece of work of the VM that is done step by step. */
-export class Steps {
-  readonly #work: Work<unknown>;
-  #done = false;
-
-  constructor(work: Work<unknown>) {
-    this.#work = work;
-  }
-
-  get done(): boolean {
-    return this.#done;
-  }
-
-  /** Goes on until it cannot be taken back any more. */
-  untilFirm(): void {
-    this.until((pause) => pause === FIRM);
-  }
-
-  /** Goes on until `enough` says so after a step, or it is over. */
-  until(enough: (pause: unknown) => boolean): void {
-    while (!this.#done) {
-      const { done, value } = this.#work.next();
-      if (value instanceof Busy) throw value.error;
-      this.#done = done === true;
-      if (this.#done || enough(value)) return;
-    }
-  }
 }

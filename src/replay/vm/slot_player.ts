@@ -1,8 +1,9 @@
 /** Changes of memory slots, driven through our VM step by step, each where the record has it. */
 import { Fields, has } from "./fields.ts";
 import type { Comparison } from "./comparison.ts";
-import type { ReplayedVm, Steps } from "./machine.ts";
+import type { ReplayedVm } from "./machine.ts";
 import type { SlotChange } from "./model.ts";
+import type { Steps } from "./steps.ts";
 import type { TraceRecord } from "../record.ts";
 
 export class SlotPlayer {

@@ -24,8 +24,8 @@ export interface Area {
   readonly writable: boolean;
   readonly normalNc: boolean;
   readonly noMte: boolean;
-  /** It is being taken away. */
-  readonly dying: boolean;
+  /** It is being taken away: by this thread - 1; 0: it is not. */
+  readonly dying: number;
   /** What one page word is for: a page, or a huge page. */
   readonly unit: number;
   /** Of a device: what the host maps with one leaf. */
@@ -45,7 +45,7 @@ export interface Look {
   readonly areas: readonly Area[];
 }
 
-const FLAGS = { WRITABLE: 8, NORMAL_NC: 16, NO_MTE: 32, DYING: 64 } as const;
+const FLAGS = { WRITABLE: 8, NORMAL_NC: 16, NO_MTE: 32 } as const;
 const KIND_BITS = 7;
 const NEVER = -1;
 
@@ -75,8 +75,9 @@ export class Areas {
       const areas = merged(change(this.#read()).toSorted((a, b) => a.start - b.start));
       const most = this.#state.shape.areas;
       if (areas.length > most) throw full(`there are at most ${most} areas`, areas.length);
-      areas.forEach((area, index) => this.#write(index, area));
-      this.#state.store(HEADER.AREA_COUNT, areas.length);
+      // Into the other table: a thread that is ended in here leaves the areas as they were.
+      areas.forEach((area, index) => this.#write(this.#tableAt(1), index, area));
+      this.#state.store(this.#tableAt(1), areas.length);
       Atomics.add(this.#state.words, HEADER.AREA_SEQUENCE, 1);
       this.#remember(areas);
     });
@@ -84,17 +85,25 @@ export class Areas {
 
   #remember(areas: readonly Area[]): Look {
     const sequence = this.#state.load(HEADER.AREA_SEQUENCE);
-    this.#look = { sequence, areas: areas.filter((area) => !area.dying) };
+    this.#look = { sequence, areas: areas.filter((area) => area.dying === 0) };
     return this.#look;
   }
 
   #read(): Area[] {
-    const count = this.#state.load(HEADER.AREA_COUNT);
-    return Array.from({ length: count }, (_, index) => this.#record(index));
+    const table = this.#tableAt(0);
+    const count = this.#state.load(table);
+    return Array.from({ length: count }, (_, index) => this.#record(table, index));
   }
 
-  #record(index: number): Area {
-    const at = (word: number): number => this.#state.load(recordAt(index) + word);
+  /** The valid table, or with 1 the other. */
+  #tableAt(other: 0 | 1): number {
+    const which = (this.#state.load(HEADER.AREA_SEQUENCE) + other) & 1;
+    return HEADER_WORDS + which * this.#state.tableWords;
+  }
+
+  #record(table: number, index: number): Area {
+    const record = recordAt(table, index);
+    const at = (word: number): number => this.#state.load(record + word);
     const { page } = this.#state;
     const pages = (word: number): number => (at(word + 1) * 2 ** 32 + (at(word) >>> 0)) * page;
     const flags = at(4);
@@ -106,20 +115,20 @@ export class Areas {
       writable: (flags & FLAGS.WRITABLE) !== 0,
       normalNc: (flags & FLAGS.NORMAL_NC) !== 0,
       noMte: (flags & FLAGS.NO_MTE) !== 0,
-      dying: (flags & FLAGS.DYING) !== 0,
       unit: 2 ** (at(5) & 255),
       leaf: 2 ** (at(5) >>> 8),
       words: at(6),
       pa: pages(7),
       missing: at(9),
       minor: at(10),
+      dying: at(11),
     };
   }
 
-  #write(index: number, area: Area): void {
+  #write(table: number, index: number, area: Area): void {
     const { page } = this.#state;
-    const put = (word: number, value: number): void =>
-      this.#state.store(recordAt(index) + word, value);
+    const record = recordAt(table, index);
+    const put = (word: number, value: number): void => this.#state.store(record + word, value);
     const putPages = (word: number, bytes: number): void => {
       put(word, (bytes / page) | 0);
       put(word + 1, Math.floor(bytes / page / 2 ** 32));
@@ -132,19 +141,19 @@ export class Areas {
     putPages(7, area.pa);
     put(9, area.missing);
     put(10, area.minor);
+    put(11, area.dying);
   }
 }
 
-function recordAt(index: number): number {
-  return HEADER_WORDS + index * AREA_WORDS;
+function recordAt(table: number, index: number): number {
+  return table + 1 + index * AREA_WORDS;
 }
 
 function flagsOf(area: Area): number {
   return (
     (area.writable ? FLAGS.WRITABLE : 0) |
     (area.normalNc ? FLAGS.NORMAL_NC : 0) |
-    (area.noMte ? FLAGS.NO_MTE : 0) |
-    (area.dying ? FLAGS.DYING : 0)
+    (area.noMte ? FLAGS.NO_MTE : 0)
   );
 }
 
@@ -169,7 +178,7 @@ export function changeBetween(
   change: (area: Area) => Area,
 ): Area[] {
   return areas.flatMap((area) => {
-    if (area.dying || area.end <= from || area.start >= to) return [area];
+    if (area.dying !== 0 || area.end <= from || area.start >= to) return [area];
     const [first, last] = [Math.max(area.start, from), Math.min(area.end, to)];
     const parts = [change(part(area, first, last))];
     if (area.start < first) parts.unshift(part(area, area.start, first));
@@ -198,7 +207,7 @@ function merged(areas: readonly Area[]): Area[] {
 }
 
 function continues(a: Area, b: Area): boolean {
-  if (a.end !== b.start || a.dying || b.dying) return false;
+  if (a.end !== b.start || a.dying !== 0 || b.dying !== 0) return false;
   const next = part(a, a.end, b.end);
   return (Object.keys(b) as (keyof Area)[]).every((field) => next[field] === b[field]);
 }

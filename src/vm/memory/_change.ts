@@ -18,11 +18,11 @@ export function addArea(space: Space, area: NewArea): void {
   const count = (area.end - area.start) / area.unit;
   const phase = area.unit === page ? (area.start / page) % blockPages : 0;
   space.areas.edit((areas) => {
-    const other = areas.find((o) => !o.dying && o.start < area.end && area.start < o.end);
+    const other = areas.find((o) => o.dying === 0 && o.start < area.end && area.start < o.end);
     if (other !== undefined) throw inTheWay(area, other);
     const device = area.kind === "device";
     const words = device ? 0 : roomFor(areas, count, phase, blockPages, shape.pages);
-    return [...areas, { ...area, words, dying: false, missing: 0, minor: 0 }];
+    return [...areas, { ...area, words, dying: 0, missing: 0, minor: 0 }];
   });
 }
 
@@ -35,17 +35,18 @@ export function removeAreas(space: Space, from: number, to: number): void {
   space.vms.around(told, () => {
     let dying: Area[] = [];
     space.areas.edit((areas) => {
-      const next = changeBetween(areas, from, to, (area) => ({ ...area, dying: true }));
-      dying = next.filter((area) => area.dying && !areas.includes(area));
+      const owner = space.waiter.thread + 1;
+      const next = changeBetween(areas, from, to, (area) => ({ ...area, dying: owner }));
+      dying = next.filter((area) => area.dying !== 0 && !areas.includes(area));
       return next;
     });
     const mine = (area: Area): boolean =>
-      area.dying && dying.some((one) => one.start === area.start && one.words === area.words);
+      area.dying !== 0 && dying.some((one) => one.start === area.start && one.words === area.words);
     try {
       for (const area of dying) if (area.kind !== "device") clearDying(space, area);
     } catch (error) {
       // A thread that does not go on has a group of pages: the areas stay, without some of their pages.
-      const back = (area: Area): Area => (mine(area) ? { ...area, dying: false } : area);
+      const back = (area: Area): Area => (mine(area) ? { ...area, dying: 0 } : area);
       space.areas.edit((areas) => areas.map(back));
       throw error;
     }
@@ -53,7 +54,8 @@ export function removeAreas(space: Space, from: number, to: number): void {
   });
 }
 
-function clearDying(space: Space, area: Area): void {
+/** Drops the pages of an area that is being taken away. */
+export function clearDying(space: Space, area: Area): void {
   space.eachDying(area, (stretch) => clear(space, stretch, false));
 }
 

@@ -1,5 +1,5 @@
 /** Transparent huge pages: blocks made of pages, and pages made of blocks. */
-import { areaAt } from "./_areas.ts";
+import { type Area, areaAt } from "./_areas.ts";
 import { placeBlock } from "./_fault.ts";
 import type { HostRange } from "./_notify.ts";
 import { BLOCK, STATE, WRITABLE, frameOf, isFilling, ownsFrame, stateOf } from "./_page.ts";
@@ -28,7 +28,7 @@ export function splitHuge(space: Space, { hva, size }: HostRange): number {
 export function collapse(space: Space, { hva, size }: HostRange): number {
   let made = 0;
   for (const block of blocksOf(space, hva, hva + size, true)) {
-    if (!canCollapse(space, block)) continue;
+    if (!canCollapse(space, areaAt(space.areas.look().areas, block), block)) continue;
     const frame = space.frames.takeRun(space.state.blockPages);
     if (frame < 0) continue;
     let used = false;
@@ -62,9 +62,8 @@ function isBlock(space: Space, hva: number): boolean {
   return (space.state.load(space.index(area, hva)) & BLOCK) !== 0;
 }
 
-function canCollapse(space: Space, block: number): boolean {
+function canCollapse(space: Space, area: Area | undefined, block: number): area is Area {
   const { state } = space;
-  const area = areaAt(space.areas.look().areas, block);
   if (area?.kind !== "anonymous" && area?.kind !== "thp") return false;
   if (block + blockSize(space) > area.end) return false;
   const first = space.index(area, block);
@@ -86,7 +85,7 @@ function moveTogether(space: Space, block: number, frame: number): boolean {
   if (area === undefined) return false;
   const first = space.index(area, block);
   return space.locked(first, () => {
-    if (!space.areas.still(look) || !canCollapse(space, block)) return false;
+    if (!space.areas.still(look) || !canCollapse(space, area, block)) return false;
     for (let n = 0; n < state.blockPages; n++) {
       const word = state.load(first + n);
       if (!ownsFrame(word)) bytes.zero(frame + n, 1);

@@ -24,9 +24,8 @@ export const HEADER = {
   HAS_BYTES: 8,
   POINTER: 9,
   AREA_LOCK: 10,
-  /** Changes with every change of the areas. */
+  /** Grows with every change of the areas. Its lowest bit says which of their two tables is valid. */
   AREA_SEQUENCE: 11,
-  AREA_COUNT: 12,
   /** Where to look for a single frame first (upwards), and for a run (downwards): words of `used`. */
   FRAME_HINT: 13,
   RUN_HINT: 14,
@@ -68,7 +67,7 @@ const COUNTER_WORDS = Object.fromEntries(
 export const HEADER_WORDS = 48;
 const MAGIC = 0x6d_65_6d_73;
 const VERSION = 1;
-/** Words of an area's record. */
+/** Words of an area's record. There are two tables of them, each behind its length. */
 export const AREA_WORDS = 12;
 
 /** How much of everything there is. */
@@ -96,6 +95,8 @@ export class State {
   readonly baseFrame: number;
   /** Bits of `used` before frame 0, so that frames that are aligned are aligned words. */
   readonly skew: number;
+  /** Words of a table of areas. */
+  readonly tableWords: number;
   readonly locks: number;
   readonly used: number;
   readonly frameWords: number;
@@ -110,7 +111,8 @@ export class State {
     this.baseFrame = shape.pa / this.page;
     this.skew = this.baseFrame % 32;
     this.frameWords = Math.ceil((shape.frames + this.skew) / 32);
-    this.locks = HEADER_WORDS + shape.areas * AREA_WORDS;
+    this.tableWords = 1 + shape.areas * AREA_WORDS;
+    this.locks = HEADER_WORDS + 2 * this.tableWords;
     this.used = this.locks + shape.pages / this.blockPages;
     this.dirty = this.used + this.frameWords;
     this.accessed = this.dirty + this.frameWords;

@@ -43,6 +43,17 @@ export class Locks {
     }
   }
 
+  /** Number of the thread that has the lock; -1: nobody. */
+  holder(index: number): number {
+    return (Atomics.load(this.#words, index) >> 1) - 1;
+  }
+
+  /** Releases a lock of a thread that has ended. */
+  release(index: number): void {
+    Atomics.store(this.#words, index, 0);
+    Atomics.notify(this.#words, index);
+  }
+
   #slow(index: number): void {
     const words = this.#words;
     const { patience, blocks } = this.#waiter;

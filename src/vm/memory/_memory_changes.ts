@@ -1,9 +1,14 @@
 /** What a host does to its memory: areas that are mapped and unmapped, pages that are dropped, shared, moved, lost. */
-import { type Address, address, flagOption } from "../../range.ts";
+import { Stage2Error } from "../../errors.ts";
+import { type Address, address, flagOption, integerOption } from "../../range.ts";
 import * as change from "./_change.ts";
 import * as huge from "./_huge.ts";
 import { MemoryBase } from "./_memory_base.ts";
+import { reclaim } from "./_reclaim.ts";
 import { type AreaRequest, type HostRangeRequest, checkedArea, checkedRange } from "./options.ts";
+
+/** Threads of an engine: {@link EngineOptions.maxThreads}. */
+const MOST_THREADS = 1024;
 
 /** The part of {@link GuestMemory} that changes what is there, and tells VMs. */
 export class MemoryChanges extends MemoryBase {
@@ -71,5 +76,18 @@ export class MemoryChanges extends MemoryBase {
     const unit = area === undefined ? range : space.unitAt(area, at);
     change.checkMemory(space, unit);
     change.poison(space, unit);
+  }
+
+  /**
+   * Puts in order what a thread left that was ended in the middle of a change ({@link Worker.terminate}): its locks are released,
+   * what it was unmapping is unmapped, who waits for its hooks looks again. Only after the worker's `exit` event, as
+   * {@link Engine.reclaimThread}. A few frames may stay in use by nobody.
+   * @throws Stage2Error `BAD_OPTION` for this thread, or no thread
+   */
+  reclaimThread(thread: number): void {
+    const space = this.space;
+    const number = integerOption("thread", thread, 0, MOST_THREADS - 1);
+    if (number !== space.waiter.thread) return reclaim(space, number);
+    throw new Stage2Error("BAD_OPTION", "a thread cannot reclaim itself", { thread });
   }
 }

@@ -27,7 +27,7 @@ export class Space {
   readonly bytes: FrameBytes;
   readonly areas: Areas;
   readonly vms: Notifiers;
-  readonly #locks: Locks;
+  readonly locks: Locks;
 
   constructor(engine: Engine, state: State) {
     this.state = state;
@@ -38,10 +38,10 @@ export class Space {
       },
       blocks: mayBlock(engine.mode),
     };
-    this.#locks = new Locks(state.words, this.waiter);
+    this.locks = new Locks(state.words, this.waiter);
     this.frames = new Frames(state);
     this.bytes = new FrameBytes(engine, state);
-    this.areas = new Areas(state, this.#locks);
+    this.areas = new Areas(state, this.locks);
     this.vms = new Notifiers(state, this.waiter);
   }
 
@@ -62,7 +62,7 @@ export class Space {
 
   /** Runs `action` under the lock of the page word's group. */
   locked<T>(index: number, action: () => T): T {
-    return this.#locks.hold(this.state.lockOf(index), action);
+    return this.locks.hold(this.state.lockOf(index), action);
   }
 
   /** Under its lock, if the word is still `word`, and its area what it was: makes `change` and says so. */

@@ -32,6 +32,7 @@ import { hardwareLists } from "./vm_hdbss.ts";
 import { lastRun } from "./vm_last_run.ts";
 import { clearedLogs } from "./vm_log_clear.ts";
 import { loggedFaults } from "./vm_log_faults.ts";
+import { moves } from "./vm_moves.ts";
 import { notifiers } from "./vm_notifiers.ts";
 import { rings } from "./vm_rings.ts";
 import { slotChanges } from "./vm_slots.ts";
@@ -77,6 +78,7 @@ const machines: readonly Litmus[] = [
   ...hardwareLists,
   ...notifiers,
   ...slotChanges,
+  ...moves,
   ...teardowns,
   ...vmids,
   ...lastRun,

@@ -4,17 +4,13 @@
  *
  *   IPA 0 .. slot ──> hva HVA .. ──> whatever page the test's host says is there (A, B, ... of support.ts)
  */
-import { type Core, KIND_STAGE2, OPTION, STATE } from "../../../src/_abi.ts";
+import { KIND_STAGE2, OPTION, STATE } from "../../../src/_abi.ts";
 import type { Agent, Lab, Program } from "../../../src/explorer/litmus.ts";
 import { Stage2, type VcpuOptions } from "../../../src/index.ts";
-import { CAP, CHANGE, RANGE, type VmCore } from "../../../src/vm/_abi.ts";
+import { CAP } from "../../../src/vm/_abi.ts";
 import type { Call, Part } from "./observe.ts";
 import { type Agents, NO_TLB, PAGE, agent } from "./support.ts";
-
-/** Where slots lie in the host's address space unless a test says otherwise. */
-export const HVA = 0x7000_0000_0000;
-/** A second place there. */
-export const HVA2 = 0x7100_0000_0000;
+import { HVA, type SlotStart, setSlot } from "./vm_regions.ts";
 
 const PAGE_SHIFT = 12;
 const HOST_BITS = 48;
@@ -36,22 +32,6 @@ const WORDS = [
   [448, "in_progress"],
   [456, "invalidate_seq"],
 ] as const;
-
-export type VmCalls = Core & VmCore;
-
-/** The agent's core with its calls for VMs. */
-export function vmCalls({ core }: Agent): VmCalls {
-  return core as VmCalls;
-}
-
-export interface SlotStart {
-  readonly id?: number;
-  readonly ipa?: number;
-  readonly pages: number;
-  readonly hva?: number;
-  /** SLOT_FLAG bits. */
-  readonly flags?: number;
-}
 
 export interface VmStart {
   /** Further OPTION bits of its page table. Locks and kept permissions are always on. */
@@ -104,7 +84,7 @@ export class VmBed {
     this.lab = lab;
     this.agents = agents;
     this.maker = maker;
-    const core = vmCalls(maker);
+    const core = maker.core;
     this.vm = core.vm_create(PAGE_SHIFT, HOST_BITS, start.options ?? 0) >>> 0;
     this.s2 = this.#initialise(start);
     this.pgt = this.s2.pointer;
@@ -122,7 +102,7 @@ export class VmBed {
     const bits = OPTION.LOCKING | OPTION.KEEP_PERMISSIONS | table;
     const { context } = this.maker.engine;
     this.setArguments(this.maker, [2, 0x21]); // PARange of 40 bits; VMIDs of 16 bits, hardware access flags
-    fine("vm_init", vmCalls(this.maker).vm_init(this.vm, ipaBits, bits, 0, 0));
+    fine("vm_init", this.maker.core.vm_init(this.vm, ipaBits, bits, 0, 0));
     const shape = {
       kind: KIND_STAGE2,
       pageShift: PAGE_SHIFT,
@@ -162,8 +142,8 @@ export class VmBed {
     const on = agent(this.agents, name);
     const cpu = this.cpu(name, options);
     const context = this.context(name);
-    if (stock) fine("vm_vcpu_topup", vmCalls(on).vm_vcpu_topup(context, STOCK, 0));
-    fine("vm_vcpu_load", vmCalls(on).vm_vcpu_load(context, cpu));
+    if (stock) fine("vm_vcpu_topup", on.core.vm_vcpu_topup(context, STOCK, 0));
+    fine("vm_vcpu_load", on.core.vm_vcpu_load(context, cpu));
     return { on, context, cpu };
   }
 
@@ -179,57 +159,13 @@ export class VmBed {
 
   /** A vCPU that is loaded nowhere. */
   context(name: string): number {
-    const core = vmCalls(agent(this.agents, name));
+    const core = agent(this.agents, name).core;
     return fine("vm_vcpu_create", core.vm_vcpu_create(this.vm, this.#guests++)) >>> 0;
   }
 
-  // ---- what ioctls do ------------------------------------------------------------------------------------------
-
-  /** KVM_SET_USER_MEMORY_REGION, with what its caller does between the core's calls: CHANGE, or what failed. */
-  *setSlot(
-    name: string,
-    { id = 0, ipa = 0, pages, hva = HVA, flags = 0 }: SlotStart,
-  ): Part<number> {
-    const on = agent(this.agents, name);
-    const core = vmCalls(on);
-    const change = yield* this.asks(on, [ipa, pages * PAGE, hva], () =>
-      core.vm_region_begin(this.vm, id, flags, 2),
-    );
-    if (change <= 0) return change;
-    const old = [this.result(on, 0), this.result(on, 1)] as const;
-    let status = 0;
-    if (change === CHANGE.DELETE || change === CHANGE.MOVE) {
-      status = yield () => core.vm_region_invalidate(this.vm);
-      if (status === 0) status = yield* this.range(name, RANGE.UNMAP, ...old);
-    }
-    if (status >= 0) status = yield* this.#commit(name);
-    yield () => core.vm_region_end(this.vm);
-    return status < 0 ? status : change;
-  }
-
-  *#commit(name: string): Part<number> {
-    const on = agent(this.agents, name);
-    const core = vmCalls(on);
-    const status = yield () => core.vm_region_commit(this.vm, 0);
-    const [ipa, size, splits, flushes] = [0, 1, 2, 3].map((n) => this.result(on, n));
-    if (status !== 0 || !size) return status;
-    const protection = yield* this.range(name, RANGE.WRPROTECT, ipa ?? 0, size);
-    if (protection < 0) return protection;
-    if (flushes === 1) yield () => core.vm_flush_tlb(this.vm, ipa ?? 0, size);
-    return splits === 1 ? yield* this.range(name, RANGE.SPLIT, ipa ?? 0, size) : 0;
-  }
-
-  /** A range operation to its end, piece by piece: 0, or what failed. */
-  *range(name: string, op: number, ipa: number, size: number): Part<number> {
-    const core = vmCalls(agent(this.agents, name));
-    for (let done = 0; done < size;) {
-      const [from, left, resumed] = [ipa + done, size - done, done === 0 ? 0 : 1];
-      const bytes = yield () => core.vm_range(this.vm, op, from, left, 1, resumed);
-      if (bytes < 0) return bytes;
-      if (bytes === 0) throw new Error("a range operation does nothing");
-      done += bytes;
-    }
-    return 0;
+  /** KVM_SET_USER_MEMORY_REGION by this agent: CHANGE, or what failed. */
+  setSlot(name: string, slot: SlotStart): Part<number> {
+    return setSlot(this, agent(this.agents, name), slot);
   }
 
   // ---- looks that no scheduler sees ---------------------------------------------------------------------------
@@ -241,7 +177,7 @@ export class VmBed {
 
   /** Whether the log of the slot has this page now. */
   isDirty(page: number, slot = 0): boolean {
-    fine("vm_slot", vmCalls(this.maker).vm_slot(this.vm, slot));
+    fine("vm_slot", this.maker.core.vm_slot(this.vm, slot));
     const bitmap = this.result(this.maker, 4);
     if (bitmap === 0) throw new Error(`slot ${slot} has no log`);
     return ((this.lab.read64(bitmap + (page >> 6) * 8) >> BigInt(page & 63)) & 1n) !== 0n;
@@ -249,7 +185,7 @@ export class VmBed {
 
   /** invalidate_seq, invalidate_in_progress, active invalidations. */
   get notifiers(): readonly [seq: number, inProgress: number, active: number] {
-    vmCalls(this.maker).vm_state(this.vm);
+    this.maker.core.vm_state(this.vm);
     return [0, 1, 2].map((n) => this.result(this.maker, n)) as [number, number, number];
   }
 

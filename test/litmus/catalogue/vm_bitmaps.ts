@@ -5,7 +5,7 @@ import { CHANGE, SLOT_FLAG } from "../../../src/vm/_abi.ts";
 import type { Part } from "./observe.ts";
 import { Accounts } from "./accounts.ts";
 import { A, NO_TLB, PAGE, RAM, WITH_TLB, agent, forbidden } from "./support.ts";
-import { TABLE_PAGES, VmBed, atOnce, vmCalls, whole } from "./vm_bed.ts";
+import { TABLE_PAGES, VmBed, atOnce, whole } from "./vm_bed.ts";
 import { accessed, met, steady, stores, worked } from "./vm_guests.ts";
 import { Collector, ledger, lost } from "./vm_ledger.ts";
 
@@ -27,7 +27,7 @@ const oneWord = litmus({
     const answers: Record<string, number> = {};
     let taken: bigint | number = 0n;
     function* marks(name: string, page: number): Part {
-      const core = vmCalls(agent(agents, name));
+      const core = agent(agents, name).core;
       answers[name] = yield () => core.vm_mark_dirty(bed.vm, page * PAGE);
     }
     function* fetches(): Part {
@@ -64,7 +64,7 @@ function goesAway(name: string, pages: number, change: number, mutants: readonly
     },
     run({ bed, accounts }, agents) {
       const answers = { marked: 0, change: 0, late: 0 };
-      const core = vmCalls(agent(agents, "M"));
+      const core = agent(agents, "M").core;
       const x = agent(agents, "X");
       let page = 0;
       function* marks(): Part {
@@ -144,7 +144,7 @@ const otherPage = litmus({
   setup(agents, lab) {
     const bed = new VmBed(agents, lab, { slots: [LOGGED] });
     const guest = bed.guest("V0");
-    vmCalls(agent(agents, "V0")).vm_mark_dirty(bed.vm, PAGE);
+    agent(agents, "V0").core.vm_mark_dirty(bed.vm, PAGE);
     return { bed, guest, collector: new Collector(bed, "X") };
   },
   run({ bed, guest, collector }) {

@@ -17,7 +17,7 @@ import {
   outputOf,
   say,
 } from "./support.ts";
-import { type Guest, TABLE_PAGES, VmBed, atOnce, vmCalls, whole } from "./vm_bed.ts";
+import { type Guest, TABLE_PAGES, VmBed, atOnce, whole } from "./vm_bed.ts";
 import { type Host, accessed, loads, met, steady, stores, worked } from "./vm_guests.ts";
 
 const SLOT = { pages: BLOCK / PAGE } as const;
@@ -30,7 +30,7 @@ function huge(page: number): Host {
 
 /** Pages that the two guests' memory caches have. */
 function stockOf(guests: readonly Guest[]): number {
-  return guests.reduce((sum, { on, context }) => sum + vmCalls(on).vm_vcpu_cache(context), 0);
+  return guests.reduce((sum, { on, context }) => sum + on.core.vm_vcpu_cache(context), 0);
 }
 
 const broken = litmus({
@@ -91,9 +91,9 @@ const agedAndFlushed = litmus({
     const [before, after] = [met(), met()];
     function* ages(): Part {
       const range = bed.hvaRange(0);
-      const call = () => vmCalls(on).vm_age(bed.vm, AGE.CLEAR_FLUSH);
+      const call = () => on.core.vm_age(bed.vm, AGE.CLEAR_FLUSH);
       seen.first = yield* bed.asks(on, range, call);
-      seen.second = yield* bed.asks(on, range, () => vmCalls(on).vm_age(bed.vm, AGE.TEST));
+      seen.second = yield* bed.asks(on, range, () => on.core.vm_age(bed.vm, AGE.TEST));
     }
     return {
       programs: { V0: whole(accessed(bed, guest, loads(guest, 0), steady(A), before)), X: ages() },

@@ -3,7 +3,7 @@ import { STATE } from "../../../src/_abi.ts";
 import { ABORT, FACT } from "../../../src/vm/_abi.ts";
 import { type Call, type Part, faultOf, flag } from "./observe.ts";
 import { A, EAGAIN, PAGE } from "./support.ts";
-import { type Guest, type VmBed, vmCalls } from "./vm_bed.ts";
+import { type Guest, type VmBed } from "./vm_bed.ts";
 
 /** What the host says of an hva. */
 export interface HostPage {
@@ -54,7 +54,7 @@ export function met(): Met {
 /** One abort of the guest, which its registers tell of: ABORT, or -errno. */
 export function* handled(bed: VmBed, guest: Guest, host: Host, seen: Met): Part<number> {
   const { on, context, cpu } = guest;
-  const core = vmCalls(on);
+  const core = on.core;
   const syndrome = [STATE.ESR, STATE.FAR, STATE.HPFAR].map((at) => bed.lab.read64(cpu + at));
   seen.aborts++;
   seen.outcome = yield* bed.asks(on, syndrome, () => core.vm_abort_begin(context, 0));

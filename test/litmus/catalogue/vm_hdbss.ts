@@ -3,7 +3,7 @@ import { type Litmus, litmus } from "../../../src/explorer/litmus.ts";
 import { CAP, SLOT_FLAG } from "../../../src/vm/_abi.ts";
 import type { Part } from "./observe.ts";
 import { A, type Answers, NO_TLB, RAM, WITH_TLB, forbidden } from "./support.ts";
-import { TABLE_PAGES, VmBed, atOnce, fine, vmCalls } from "./vm_bed.ts";
+import { TABLE_PAGES, VmBed, atOnce, fine } from "./vm_bed.ts";
 import { accessed, met, steady, stores, worked } from "./vm_guests.ts";
 import { Collector, ledger, lost } from "./vm_ledger.ts";
 
@@ -23,14 +23,14 @@ function listed(name: string, tlb: boolean, mutants: readonly string[]): Litmus 
       const slots = [{ pages: 4, flags: SLOT_FLAG.LOG_DIRTY_PAGES }];
       const bed = new VmBed(agents, lab, { slots, caps: [[CAP.HDBSS, 1]], hd: true });
       const guest = bed.guest("V0", { ...(tlb ? WITH_TLB : NO_TLB), ...HDBSS });
-      fine("vm_vcpu_hdbss", vmCalls(guest.on).vm_vcpu_hdbss(guest.context, 0));
+      fine("vm_vcpu_hdbss", guest.on.core.vm_vcpu_hdbss(guest.context, 0));
       atOnce(accessed(bed, guest, stores(guest, 0, 1), ON_A, met()));
       return { bed, guest, collector: new Collector(bed, "X"), word: bed.ram(A) };
     },
     run({ bed, guest, collector, word }) {
       const [first, last, books] = [met(), met(), ledger()];
       const answers: Answers = {};
-      const core = vmCalls(guest.on);
+      const core = guest.on.core;
       function* storing(): Part {
         yield* accessed(bed, guest, stores(guest, 0, 2), ON_A, first);
         answers.harvested = yield () => core.vm_vcpu_harvest(guest.context);

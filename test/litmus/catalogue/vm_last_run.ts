@@ -3,7 +3,7 @@ import { STATE } from "../../../src/_abi.ts";
 import { type Litmus, litmus } from "../../../src/explorer/litmus.ts";
 import type { Part } from "./observe.ts";
 import { A, B, PAGE, RAM, WITH_TLB, agent, forbidden } from "./support.ts";
-import { TABLE_PAGES, VmBed, fine, vmCalls } from "./vm_bed.ts";
+import { TABLE_PAGES, VmBed, fine } from "./vm_bed.ts";
 
 const VA = PAGE;
 /** Guest pages (IPA = page * PAGE, PA = A + IPA): two of data, then the tables of either vCPU. */
@@ -50,8 +50,8 @@ const takingTurns = litmus({
   },
   run({ bed, cpu, contexts, roots }, agents) {
     const { core } = agent(agents, "P");
-    const p = vmCalls(agent(agents, "P"));
-    const x = vmCalls(agent(agents, "X"));
+    const p = agent(agents, "P").core;
+    const x = agent(agents, "X").core;
     const seen: number[] = [];
     function* runs(index: 0 | 1): Part {
       yield () => p.vm_vcpu_load(contexts[index], cpu);

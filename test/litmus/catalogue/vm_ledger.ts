@@ -5,7 +5,7 @@
 import type { Part } from "./observe.ts";
 import { software } from "./observe.ts";
 import { A, agent } from "./support.ts";
-import { type VmBed, vmCalls } from "./vm_bed.ts";
+import { type VmBed } from "./vm_bed.ts";
 
 /** What the collector has of one word of one page. */
 export interface Ledger {
@@ -36,7 +36,7 @@ export class Collector {
   /** KVM_GET_DIRTY_LOG of a slot of up to 64 pages: its word, or -errno. */
   *get(): Part<bigint | number> {
     const on = agent(this.#bed.agents, this.#name);
-    const core = vmCalls(on);
+    const core = on.core;
     const { vm } = this.#bed;
     const status = yield () => core.vm_log_get(vm, this.#slot);
     if (status !== 0) return status;
@@ -51,7 +51,7 @@ export class Collector {
   *clear(mask: bigint, pages: number): Part<number> {
     const { vm, lab } = this.#bed;
     const on = agent(this.#bed.agents, this.#name);
-    const core = vmCalls(on);
+    const core = on.core;
     const status = yield* this.#bed.asks(on, [0, pages], () => core.vm_log_clear(vm, this.#slot));
     if (status !== 0) return status;
     lab.write64(this.#bed.result(on, 2), mask);

@@ -14,7 +14,7 @@ import {
   isWritable,
   say,
 } from "./support.ts";
-import { TABLE_PAGES, VmBed, atOnce, vmCalls, whole } from "./vm_bed.ts";
+import { TABLE_PAGES, VmBed, atOnce, whole } from "./vm_bed.ts";
 import { accessed, faulted, handled, loads, met, steady, stores, worked } from "./vm_guests.ts";
 import { Collector, ledger, lost } from "./vm_ledger.ts";
 
@@ -148,8 +148,8 @@ const voidAnswer = litmus({
     const x = agent(agents, "X");
     function* invalidation() {
       const hva = bed.hvaRange(0);
-      yield* bed.asks(x, hva, () => vmCalls(x).vm_invalidate_start(bed.vm, 1));
-      yield* bed.asks(x, hva, () => vmCalls(x).vm_invalidate_end(bed.vm));
+      yield* bed.asks(x, hva, () => x.core.vm_invalidate_start(bed.vm, 1));
+      yield* bed.asks(x, hva, () => x.core.vm_invalidate_end(bed.vm));
     }
     return {
       programs: { V0: whole(handled(bed, guest, ON_A, seen)), X: invalidation() },

@@ -17,7 +17,7 @@ import {
   outputOf,
   say,
 } from "./support.ts";
-import { TABLE_PAGES, VmBed, atOnce, vmCalls, whole } from "./vm_bed.ts";
+import { TABLE_PAGES, VmBed, atOnce, whole } from "./vm_bed.ts";
 import { type Met, accessed, faulted, handled, met, moving, stores, worked } from "./vm_guests.ts";
 
 /** What the next owner of page A puts there. */
@@ -45,7 +45,7 @@ function* invalidation(
   looks = true,
 ): Part {
   const on = agent(bed.agents, name);
-  const core = vmCalls(on);
+  const core = on.core;
   const range = bed.hvaRange(0);
   const started = yield* bed.asks(on, range, () => core.vm_invalidate_start(bed.vm, 8));
   if (started !== 0 && started !== 1) seen.status = started;

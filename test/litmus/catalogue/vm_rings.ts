@@ -4,7 +4,7 @@ import type { VcpuOptions } from "../../../src/index.ts";
 import { CAP, SLOT_FLAG } from "../../../src/vm/_abi.ts";
 import { type Call, type Part, software } from "./observe.ts";
 import { B, NO_TLB, PAGE, RAM, WITH_TLB, agent, forbidden } from "./support.ts";
-import { type Guest, TABLE_PAGES, VmBed, atOnce, vmCalls } from "./vm_bed.ts";
+import { type Guest, TABLE_PAGES, VmBed, atOnce } from "./vm_bed.ts";
 import { accessed, loads, met, steady, stores, worked } from "./vm_guests.ts";
 
 const RING_BYTES = 4096;
@@ -26,7 +26,7 @@ function poke({ core }: Guest["on"], address: number, value: number): Call {
 
 /** What is in the ring of a vCPU now: pages that were pushed and not reset. */
 function named(bed: VmBed, { on, context }: Guest): number[] {
-  vmCalls(on).vm_vcpu_ring(context);
+  on.core.vm_vcpu_ring(context);
   const [ring, , , pushed, reset] = [0, 1, 2, 3, 4].map((n) => bed.result(on, n)) as number[];
   const count = (pushed as number) - (reset as number);
   return Array.from({ length: count }, (_, n) => {
@@ -52,7 +52,7 @@ function harvest(name: string, cpu: VcpuOptions, mutants: readonly string[]): Li
       const bed = new VmBed(agents, lab, { slots, caps });
       const guest = bed.guest("V0", cpu);
       atOnce(accessed(bed, guest, loads(guest, PAGE), steady(B), met()));
-      vmCalls(guest.on).vm_vcpu_ring(guest.context);
+      guest.on.core.vm_vcpu_ring(guest.context);
       const copier = software(agent(agents, "X"));
       return { bed, guest, copier, ring: bed.result(guest.on, 0), word: bed.ram(B) };
     },
@@ -70,7 +70,7 @@ function harvest(name: string, cpu: VcpuOptions, mutants: readonly string[]): Li
         books.page = yield peek(x, ring + 8);
         yield poke(x, ring, HARVESTED);
         books.harvested = 1;
-        books.reset = yield () => vmCalls(x).vm_rings_reset(bed.vm, ENTRIES);
+        books.reset = yield () => x.core.vm_rings_reset(bed.vm, ENTRIES);
         books.copy = yield () => x.core.vcpu_read(copier, B, 4);
       }
       return {

@@ -1,13 +1,13 @@
 /** B4: slots that go and move beside faults and lookups, and beside invalidations of the host's pages. */
 import { type Litmus, litmus } from "../../../src/explorer/litmus.ts";
-import { ABORT, CHANGE, SLOT_FLAG } from "../../../src/vm/_abi.ts";
+import { ABORT, CHANGE } from "../../../src/vm/_abi.ts";
 import type { Part } from "./observe.ts";
 import { A, PAGE, RAM, agent, forbidden, isValid, say } from "./support.ts";
-import { type Guest, HVA, HVA2, TABLE_PAGES, VmBed, vmCalls, whole } from "./vm_bed.ts";
-import { type Met, accessed, faulted, handled, met, steady, stores } from "./vm_guests.ts";
+import { TABLE_PAGES, VmBed, whole } from "./vm_bed.ts";
+import { HVA, HVA2 } from "./vm_regions.ts";
+import { faulted, handled, met, steady } from "./vm_guests.ts";
 
 const SLOT = { pages: 4 } as const;
-const LOGGED = { ...SLOT, flags: SLOT_FLAG.LOG_DIRTY_PAGES } as const;
 const ON_A = steady(A);
 const EFAULT = -14;
 const ENOENT = -2;
@@ -28,7 +28,7 @@ const deleted = litmus({
   run({ bed, guest }, agents) {
     const fault = met();
     const answers = { change: 0, found: 0 };
-    const x = vmCalls(agent(agents, "X"));
+    const x = agent(agents, "X").core;
     function* deletes(): Part {
       answers.change = yield* bed.setSlot("X", { pages: 0 });
       answers.found = yield () => x.s2_lookup(bed.pgt, 0);
@@ -55,54 +55,6 @@ const deleted = litmus({
 
 const NEW = 8 * PAGE;
 
-/** Handles a fault at an address; if it was mapped, looks whether the other place of the page is, too. */
-function* faultsAt(bed: VmBed, guest: Guest, other: number, seen: Met & { twice: boolean }): Part {
-  const outcome = yield* handled(bed, guest, ON_A, seen);
-  if (outcome !== ABORT.RESUME || seen.retried !== 0) return;
-  const found = yield () => guest.on.core.s2_lookup(bed.pgt, other);
-  seen.twice = found !== -1;
-}
-
-const moved = litmus({
-  name: "L48",
-  title: "a slot moves beside faults at its old and its new place: the page is never at both",
-  agents: ["F0", "F1", "X"],
-  mutants: ["edition-unchecked", "unpublished-before-unmap"],
-  options: { guestRam: RAM, tablePages: TABLE_PAGES, preemptions: 2 },
-  setup(agents, lab) {
-    const bed = new VmBed(agents, lab, { slots: [SLOT] });
-    const [old, next] = [bed.guest("F0"), bed.guest("F1")];
-    faulted(old, 0);
-    faulted(next, NEW);
-    return { bed, old, next };
-  },
-  run({ bed, old, next }, agents) {
-    const before = { ...met(), twice: false };
-    const after = { ...met(), twice: false };
-    const answers = { change: 0, found: 0 };
-    const x = vmCalls(agent(agents, "X"));
-    function* moves(): Part {
-      answers.change = yield* bed.setSlot("X", { ...SLOT, ipa: NEW });
-      answers.found = yield () => x.s2_lookup(bed.pgt, 0);
-    }
-    return {
-      programs: {
-        F0: faultsAt(bed, old, NEW, before),
-        F1: faultsAt(bed, next, 0, after),
-        X: moves(),
-      },
-      forbidden: () =>
-        forbidden(
-          [answers.change !== CHANGE.MOVE, `moving answered ${answers.change}`],
-          [answers.found !== -1, "the slot has moved, and its old place is mapped"],
-          [isValid(bed.entry(0)), "in the end the old place is mapped"],
-          [after.twice, "the page is mapped at its new place, and still at the old one"],
-          [before.outcome === EFAULT || after.outcome === EFAULT, "a guest was told -EFAULT"],
-        ),
-    };
-  },
-});
-
 /** What a lookup of a slot said. */
 function looked(bed: VmBed, name: string, id: number): string {
   if (id < 0) return id === ENOENT ? "none" : `${id}`;
@@ -123,7 +75,7 @@ const wholeSets = litmus({
     };
   },
   run({ bed }, agents) {
-    const r = vmCalls(agent(agents, "R"));
+    const r = agent(agents, "R").core;
     const seen: string[] = [];
     function* looks(): Part {
       for (const ipa of [PAGE, NEW]) {
@@ -163,7 +115,7 @@ const publishing = litmus({
   },
   run({ bed }, agents) {
     const on = agent(agents, "N");
-    const core = vmCalls(on);
+    const core = on.core;
     const answers = { start: 0, end: 0, change: 0 };
     function* notifies(): Part {
       const range = bed.hvaRange(0);
@@ -206,7 +158,7 @@ const twoOwners = litmus({
     function* makes(name: "X" | "Y"): Part {
       answers[name] = yield* bed.setSlot(name, asked[name]);
     }
-    const core = vmCalls(agent(agents, "X"));
+    const core = agent(agents, "X").core;
     const made = (name: "X" | "Y"): string => {
       const { id } = asked[name];
       return looked(bed, "X", core.vm_slot(bed.vm, id) === 1 ? id : ENOENT);
@@ -223,39 +175,4 @@ const twoOwners = litmus({
   },
 });
 
-const logMoves = litmus({
-  name: "S13",
-  title: "a slot moves with its log beside a store: what is stored before it goes is in the log",
-  agents: ["V0", "X"],
-  mutants: ["hidden-slots-not-logged"],
-  options: { guestRam: RAM, tablePages: TABLE_PAGES },
-  setup(agents, lab) {
-    const bed = new VmBed(agents, lab, { slots: [LOGGED] });
-    return { bed, guest: bed.guest("V0"), word: bed.ram(A) };
-  },
-  run({ bed, guest, word }) {
-    const seen = met();
-    let change = 0;
-    function* moves(): Part {
-      change = yield* bed.setSlot("X", { ...LOGGED, ipa: NEW });
-    }
-    return {
-      programs: { V0: whole(accessed(bed, guest, stores(guest, 0, 1), ON_A, seen)), X: moves() },
-      forbidden: () =>
-        forbidden(
-          [change !== CHANGE.MOVE, `moving answered ${change}`],
-          [isValid(bed.entry(0)), "in the end the old place is mapped"],
-          [bed.lab.read32(word) !== 0 && !bed.isDirty(0), "the store is in memory, not in the log"],
-        ),
-    };
-  },
-});
-
-export const slotChanges: readonly Litmus[] = [
-  deleted,
-  moved,
-  logMoves,
-  wholeSets,
-  publishing,
-  twoOwners,
-];
+export const slotChanges: readonly Litmus[] = [deleted, wholeSets, publishing, twoOwners];

@@ -3,7 +3,7 @@ import { type Litmus, litmus } from "../../../src/explorer/litmus.ts";
 import { ABORT, RANGE } from "../../../src/vm/_abi.ts";
 import type { Part } from "./observe.ts";
 import { A, BLOCK, PAGE, RAM, agent, forbidden } from "./support.ts";
-import { TABLE_PAGES, VmBed, atOnce, fine, vmCalls } from "./vm_bed.ts";
+import { TABLE_PAGES, VmBed, atOnce, fine } from "./vm_bed.ts";
 import { accessed, faulted, handled, loads, met, steady } from "./vm_guests.ts";
 
 const GIB = 2 ** 30;
@@ -13,7 +13,7 @@ const ENOMEM = -12;
 
 /** Gives everything back, and says what is left. */
 function leftOver(bed: VmBed, before: number): string | undefined {
-  const core = vmCalls(bed.maker);
+  const core = bed.maker.core;
   core.vm_destroy(bed.vm);
   const late = core.engine_quiesce();
   const left = core.pool_used() - before;
@@ -42,14 +42,14 @@ function betweenPieces(name: string, op: number, mutants: readonly string[]): Li
         ipaBits: 36, // few entries, as teardown visits them all
         slots: [{ ipa: START, pages: (2 * BLOCK) / PAGE }],
       });
-      const core = vmCalls(agent(agents, "X"));
+      const core = agent(agents, "X").core;
       for (const at of [START, GIB]) fine("map", core.s2_map(bed.pgt, at, BLOCK, A, 7, 0, 1));
       return { bed, before };
     },
     run({ bed, before }, agents) {
       const answers = { range: NaN, teardown: NaN, fresh: NaN };
-      const t = vmCalls(agent(agents, "T"));
-      const x = vmCalls(agent(agents, "X"));
+      const t = agent(agents, "T").core;
+      const x = agent(agents, "X").core;
       function* protects(): Part {
         const first = yield () => x.vm_range(bed.vm, op, START, 2 * BLOCK, 1, 0);
         answers.fresh = first;
@@ -89,7 +89,7 @@ const underFault = litmus({
   },
   run({ bed, guest, used }, agents) {
     const seen = met();
-    const t = vmCalls(agent(agents, "T"));
+    const t = agent(agents, "T").core;
     const answers = { teardown: NaN };
     function* faults(): Part {
       yield* handled(bed, guest, steady(A), seen);
@@ -100,13 +100,54 @@ const underFault = litmus({
     return {
       programs: { F: faults(), T: ends() },
       forbidden() {
-        vmCalls(guest.on).vm_vcpu_put(guest.context);
+        guest.on.core.vm_vcpu_put(guest.context);
         guest.on.core.vcpu_destroy(guest.cpu);
         return (
           forbidden(
             [answers.teardown !== 0, `teardown answered ${answers.teardown}`],
             [seen.outcome !== ABORT.RESUME, `the abort came to ${seen.outcome}`],
           ) ?? leftOver(bed, used)
+        );
+      },
+    };
+  },
+});
+
+const underNotifier = litmus({
+  name: "L49/notifier",
+  title: "teardown beside an invalidation: each is whole, and none is in progress in the end",
+  agents: ["N", "T"],
+  mutants: ["teardown-without-lock"],
+  options: { guestRam: RAM, tablePages: TABLE_PAGES },
+  setup(agents, lab) {
+    const before = inUse(agents);
+    const bed = new VmBed(agents, lab, { ipaBits: 36, slots: [{ pages: BLOCK / PAGE }] });
+    fine("map", bed.maker.core.s2_map(bed.pgt, 0, BLOCK, A, 7, 0, 1));
+    return { bed, before };
+  },
+  run({ bed, before }, agents) {
+    const answers = { start: NaN, end: NaN, teardown: NaN };
+    const on = agent(agents, "N");
+    const t = agent(agents, "T").core;
+    function* notifies(): Part {
+      const range = bed.hvaRange(0);
+      answers.start = yield* bed.asks(on, range, () => on.core.vm_invalidate_start(bed.vm, 8));
+      answers.end = yield* bed.asks(on, range, () => on.core.vm_invalidate_end(bed.vm));
+    }
+    function* ends(): Part {
+      answers.teardown = yield () => t.vm_teardown(bed.vm);
+    }
+    return {
+      programs: { N: notifies(), T: ends() },
+      forbidden() {
+        const [seq, inProgress, active] = bed.notifiers;
+        return (
+          forbidden(
+            [answers.teardown !== 0, `teardown answered ${answers.teardown}`],
+            [answers.start !== 1 || answers.end !== 0, `${answers.start}, ${answers.end}`],
+            [inProgress !== 0 || active !== 0, `${inProgress} in progress, ${active} active`],
+            [seq !== 1, `the sequence number is ${seq} after one invalidation`],
+          ) ?? leftOver(bed, before)
         );
       },
     };
@@ -129,14 +170,14 @@ const stocks = litmus({
   run({ contexts, used }, agents) {
     const answers = [NaN, NaN];
     function* stocksUp(name: string, index: 0 | 1): Part {
-      const core = vmCalls(agent(agents, name));
+      const core = agent(agents, name).core;
       answers[index] = yield () => core.vm_vcpu_topup(contexts[index], 2, 2);
     }
     return {
       programs: { F0: stocksUp("F0", 0), F1: stocksUp("F1", 1) },
       forbidden() {
         const stock = ["F0", "F1"].map((name, index) =>
-          vmCalls(agent(agents, name)).vm_vcpu_cache(contexts[index] as number),
+          agent(agents, name).core.vm_vcpu_cache(contexts[index] as number),
         ) as [number, number];
         const { core } = agent(agents, "F0");
         const sum = core.pool_used() - used;
@@ -158,5 +199,6 @@ export const teardowns: readonly Litmus[] = [
   betweenPieces("L49", RANGE.WRPROTECT, ["teardown-without-lock", "teardown-is-an-error"]),
   betweenPieces("L49/unmap", RANGE.UNMAP, ["teardown-without-lock"]),
   underFault,
+  underNotifier,
   stocks,
 ];

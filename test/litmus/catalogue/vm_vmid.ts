@@ -3,7 +3,7 @@ import { type Litmus, litmus } from "../../../src/explorer/litmus.ts";
 import { SLOT_FLAG } from "../../../src/vm/_abi.ts";
 import type { Part } from "./observe.ts";
 import { A, B, PAGE, RAM, WITH_TLB, type Agents, agent, forbidden } from "./support.ts";
-import { TABLE_PAGES, VmBed, atOnce, fine, vmCalls } from "./vm_bed.ts";
+import { TABLE_PAGES, VmBed, atOnce, fine } from "./vm_bed.ts";
 import { accessed, loads, met, steady, stores, worked } from "./vm_guests.ts";
 import { Collector, ledger, lost } from "./vm_ledger.ts";
 
@@ -19,7 +19,7 @@ function useUpNumbers(bed: VmBed): void {
 
 /** VMID of the VM: generation | number. */
 function identity(bed: VmBed): number {
-  vmCalls(bed.maker).vm_describe(bed.vm);
+  bed.maker.core.vm_describe(bed.vm);
   return bed.result(bed.maker, 3);
 }
 
@@ -27,7 +27,7 @@ const SLOT = { pages: 4 } as const;
 
 /** Maps what is at page 0 of this VM, without a guest: the number that it gets is its own affair. */
 function mapsAt(bed: VmBed, pa: number): void {
-  fine("map", vmCalls(bed.maker).s2_map(bed.pgt, 0, PAGE, pa, 7, 0, 1));
+  fine("map", bed.maker.core.s2_map(bed.pgt, 0, PAGE, pa, 7, 0, 1));
 }
 
 /** Two VMs, of which the first has the first number, and its CPU in P0; no number is left. */
@@ -53,8 +53,8 @@ function rollover(name: string, again: boolean, mutants: readonly string[]): Lit
     setup: lastNumber,
     run({ first, second, guest, cpu, context }, agents) {
       const answers = { first: 0, second: 0, run: 0 };
-      const p0 = vmCalls(agent(agents, "P0"));
-      const p1 = vmCalls(agent(agents, "P1"));
+      const p0 = agent(agents, "P0").core;
+      const p1 = agent(agents, "P1").core;
       function* runs(): Part {
         if (again) {
           yield () => p0.vm_vcpu_put(guest.context);
@@ -102,7 +102,7 @@ const oldEntries = litmus({
     const gone = new VmBed(agents, lab, { slots: [SLOT] });
     const guest = gone.guest("P0", WITH_TLB);
     atOnce(accessed(gone, guest, loads(guest, 0), steady(B), met())); // P0's TLB has B at 0
-    const p0 = vmCalls(agent(agents, "P0"));
+    const p0 = agent(agents, "P0").core;
     p0.vm_vcpu_put(guest.context);
     const bed = new VmBed(agents, lab, { slots: [SLOT] });
     mapsAt(bed, A);
@@ -116,7 +116,7 @@ const oldEntries = litmus({
   run({ bed, contexts, cpus }, agents) {
     const seen = [NaN, NaN];
     function* runs(name: string, index: 0 | 1): Part {
-      const core = vmCalls(agent(agents, name));
+      const core = agent(agents, name).core;
       const status = yield () => core.vm_vcpu_load(contexts[index], cpus[index]);
       if (status >= 0) seen[index] = yield () => core.vcpu_read(cpus[index], 0, 4);
     }
@@ -146,7 +146,7 @@ const flushedNumber = litmus({
     const other = new VmBed(agents, lab, { slots: [SLOT] });
     const guest = bed.guest("P1", WITH_TLB);
     atOnce(accessed(bed, guest, stores(guest, 0, 1), steady(A), met()));
-    const core = vmCalls(guest.on);
+    const core = guest.on.core;
     core.vm_vcpu_put(guest.context);
     useUpNumbers(bed);
     other.guest("X"); // the last generation is over, and its first number taken
@@ -154,7 +154,7 @@ const flushedNumber = litmus({
   },
   run({ bed, guest, collector, word }) {
     const [first, last, books] = [met(), met(), ledger()];
-    const core = vmCalls(guest.on);
+    const core = guest.on.core;
     function* runs(): Part {
       yield () => core.vm_vcpu_load(guest.context, guest.cpu);
       yield* accessed(bed, guest, stores(guest, 0, 2), steady(A), first);

@@ -5,14 +5,14 @@
 import { describe, expect, it } from "vitest";
 import { Access } from "../../../src/index.ts";
 import type { Configuration } from "../harness/configurations.ts";
-import { machines } from "../harness/slot/machines.ts";
+import { chosenMachines, machines } from "../harness/slot/machines.ts";
 import { SIZES, type SceneOptions, onScene } from "../harness/slot/scene.ts";
 import { shapeOf } from "../harness/slot/shape.ts";
 import { type Pass, Tracker, everything, expectSame } from "./tracker.ts";
 
-const PAGES = 300;
+const PAGES = 120;
 /** Reach of a share into its neighbour's. */
-const OVERLAP = 40;
+const OVERLAP = 16;
 
 function pagesOf(machine: Configuration, vcpus: number): SceneOptions {
   const size = PAGES * machine.page;
@@ -83,7 +83,7 @@ function expectSetBy(
   });
 }
 
-const MACHINES = machines();
+const MACHINES = chosenMachines();
 const AT_40 = machines({ ipaBits: [40] });
 
 describe("access_tracking, exact", () => {

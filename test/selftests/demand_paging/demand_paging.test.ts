@@ -8,7 +8,7 @@ import { type Scene, type SceneOptions, SIZES, onScene } from "../harness/slot/s
 import { shapeOf } from "../harness/slot/shape.ts";
 import { BYTE, Pager, guest } from "./pager.ts";
 
-const EACH = 48;
+const EACH = 24;
 
 function sceneOf(pages: number, options: Partial<SceneOptions> = {}): SceneOptions {
   const { page } = options.machine ?? machineOf("4K");
@@ -26,7 +26,10 @@ function expectAsked({ asked }: Pager, expected: readonly number[]): void {
   expect(new Set(asked.values())).toEqual(new Set([1]));
 }
 
-const MACHINES = machines({ ipaBits: [36, 40, 52], tlbs: ["TLB of 8"] });
+const MACHINES = [
+  ...machines({ ipaBits: [40], tlbs: ["TLB of 8"] }),
+  ...machines({ ipaBits: [36, 52], ha: [true], tlbs: ["large TLB"] }),
+];
 
 describe.each(MACHINES)("%s", (_name, machine) => {
   it.each([1, 2, 4])("DP1: %i vCPUs, each with pages of its own", (vcpus) =>

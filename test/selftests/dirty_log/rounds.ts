@@ -24,14 +24,19 @@ export interface RoundsOptions {
 export class Rounds {
   readonly #scene: Scene;
   readonly #options: RoundsOptions;
+  readonly #stores: number;
   readonly #verifier = new Verifier();
   readonly #chance: Chance;
   #round = 1;
   #stopping = false;
   #over = false;
   readonly #parked = new Set<VmVcpu>();
-  /** A guest whose ring is full, and the page of the store that it is about to do. */
-  readonly #full = new Map<VmVcpu, number>();
+  /** Guests whose ring is full. */
+  readonly #full = new Set<VmVcpu>();
+  /** Of guests whose ring was full: the page of the store that is logged and not done. */
+  readonly #pending = new Map<VmVcpu, number>();
+  /** Stores that were done in a later round than they began in, by page: the value. */
+  readonly #late = new Map<number, number>();
   /** Pages stored to since the last collection. */
   readonly #stored = new Set<number>();
   /** The log began with all pages. */
@@ -44,6 +49,7 @@ export class Rounds {
   constructor(scene: Scene, options: RoundsOptions) {
     this.#scene = scene;
     this.#options = options;
+    this.#stores = options.stores ?? STORES;
     this.#chance = new Chance(options.seed);
     this.#allFirst = options.mode === "clear";
   }
@@ -55,10 +61,12 @@ export class Rounds {
   /** First every page of its share, then random ones. */
   *#guest(vcpu: VmVcpu): Program {
     const { pages, vcpus } = this.#scene;
-    for (let page = vcpu.id; page < pages; page += vcpus.length) yield* this.#store(vcpu, page);
+    for (let page = vcpu.id; page < pages && !this.#over; page += vcpus.length) {
+      yield* this.#store(vcpu, page);
+    }
     const chance = new Chance(this.#options.seed * 31 + vcpu.id);
     while (!this.#over) {
-      for (let n = this.#options.stores ?? STORES; n > 0; n--) {
+      for (let n = this.#stores; n > 0; n--) {
         yield* this.#store(vcpu, chance.below(pages));
         yield;
       }
@@ -68,16 +76,22 @@ export class Rounds {
 
   *#store(vcpu: VmVcpu, page: number): Program {
     const { ipa, page: bytes } = this.#scene;
-    const value = BigInt(this.#round);
+    const round = this.#round;
+    const value = BigInt(round);
     for (;;) {
       const result = vcpu.run(() => vcpu.cpu.write64(ipa + page * bytes, value));
       if (result === undefined) break;
       if (result.reason !== "dirtyRingFull") throw new Error(`exit: ${result.reason}`);
       this.fullExits++;
-      this.#full.set(vcpu, page);
-      while (this.#full.has(vcpu)) yield;
+      this.#full.add(vcpu);
+      this.#pending.set(vcpu, page);
+      while (this.#full.has(vcpu) && !this.#over) yield;
+      if (this.#over) return;
     }
+    this.#pending.delete(vcpu);
     this.#stored.add(page);
+    if (round < this.#round) this.#late.set(page, round);
+    else this.#late.delete(page);
   }
 
   /** Stands still while the host wants it. */
@@ -90,12 +104,21 @@ export class Rounds {
   *#host(): Program {
     const { vcpus } = this.#scene;
     for (let n = 0; n < this.#options.rounds; n++) {
-      for (let wait = this.#chance.below(2 * STORES); wait > 0 && this.#full.size === 0; wait--)
+      for (
+        let wait = this.#chance.below(2 * this.#stores);
+        wait > 0 && this.#full.size === 0;
+        wait--
+      )
         yield;
       const { collection, pending } = this.#collect();
       this.#stopping = true;
       while (this.#parked.size + this.#full.size < vcpus.length) yield;
-      this.#verifier.round(this.#round, collection, (page) => this.#valueOf(page), pending);
+      this.#verifier.round(
+        this.#round,
+        collection,
+        (page) => this.#valueOf(page),
+        (page, value) => pending.has(page) || this.#late.get(page) === value,
+      );
       this.#stopping = false;
       this.#round++;
       this.#over = n === this.#options.rounds - 1;
@@ -108,8 +131,9 @@ export class Rounds {
   #collect() {
     const { vm, vcpus, pages } = this.#scene;
     const collection = collect(this.#options.mode, { vm, vcpus, pages });
-    const pending = new Set(this.#full.values());
-    for (const [page, bit] of collection.dirty.entries()) {
+    const pending = new Set(this.#pending.values());
+    for (let page = 0; page < pages; page++) {
+      const bit = collection.dirty[page] as number;
       const stored = this.#stored.has(page);
       if (stored && bit === 0) expect.fail(`round ${this.#round}: page ${page} is missing`);
       if (bit === 1 && !stored && !pending.has(page) && !this.#allFirst) {

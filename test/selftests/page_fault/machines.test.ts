@@ -25,6 +25,7 @@ describe("rows on CPUs that take other choices", () => {
     ["permission faults set the access flag", { afOnPermissionFault: true }],
     ["permission faults keep the TLB entry", { permissionFaultDropsEntry: false }],
     ["fetches need read permission", { execNeedsRead: true }],
+    ["HPFAR_EL2 says nothing of permission faults", { hpfarOnPermission: "poison" }],
     ["one walk in three is for another address", { speculation: 3 }],
   ] as const)("%s", (_name, knobs) => {
     it.each(ROWS.map((row) => [titleOf(row), row] as const))("%s", (_title, row) =>

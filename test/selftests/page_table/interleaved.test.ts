@@ -10,8 +10,8 @@ import { backings } from "./backings.ts";
 import { sceneOf } from "./scenes.ts";
 import { Stages } from "./stages.ts";
 
-const TOUCHED = 2 ** 21;
-const READS = 64;
+const TOUCHED = 2 ** 20;
+const READS = 32;
 
 /** How many faults were overtaken by another. */
 function racedStages(stages: Stages): number {

@@ -13,7 +13,7 @@ import { Stages } from "./stages.ts";
 
 const MIB = 2 ** 20;
 /** Reads of a block's second half, where all would be too many. */
-const READS = 128;
+const READS = 64;
 
 function byName(list: readonly Backing[]): [string, Backing][] {
   return list.map((backing) => [backing.name, backing]);
@@ -35,9 +35,12 @@ describe.each(["4K", "16K", "64K"] as const)("kvm_page_table_test, %s pages", (g
 describe("kvm_page_table_test, 64 MiB of 4K pages", () => {
   const machine = machineOf("4K");
 
-  it.each(byName(backings(machine, 64 * MIB)))("%s", async (_name, backing) => {
-    await onScene(sceneOf(backing, { machine, vcpus: 2, judged: false }), (scene) =>
-      exactStages(new Stages(scene, backing, inTurn)),
-    );
-  });
+  it.each(byName(backings(machine, 64 * MIB).filter(({ kind }) => kind !== "hugetlb")))(
+    "%s",
+    async (_name, backing) => {
+      await onScene(sceneOf(backing, { machine, vcpus: 2, judged: false }), (scene) =>
+        exactStages(new Stages(scene, backing, inTurn)),
+      );
+    },
+  );
 });

@@ -11,7 +11,7 @@ import { onScene } from "../harness/slot/scene.ts";
 import { shapeOf } from "../harness/slot/shape.ts";
 import { inTurn } from "../harness/slot/turns.ts";
 
-const PAGES = 300;
+const PAGES = 100;
 const MACHINES = machines({ ipaBits: [40] });
 
 describe("a reader first, then a writer", () => {

@@ -80,5 +80,5 @@ function lead(parts, barrier, round, elapsed) {
   if (planted) VM_PLANTS[plant].plant(parts);
   parts.quiet.check();
   const enough = rounds === undefined ? elapsed >= seconds * 1000 : round + 1 >= rounds;
-  if (planted || enough) barrier.stop();
+  if (planted || (enough && plant === undefined)) barrier.stop();
 }

@@ -225,6 +225,45 @@ describe.each(MODES)("dirty rings (%s)", (mode) => {
   });
 });
 
+describe.each(MODES)("pages that hardware makes dirty (%s)", (mode) => {
+  const here = lab(mode, WITH_RAM);
+
+  it("are in the log when it is collected, and in no log that begins later", () => {
+    const { vm } = scene(here, {}, 0);
+    vm.enableHdbss();
+    expect(vm.caps.hdbss).toBe(true);
+    const slot = { slot: 0, ipa: IPA, size: PAGES * PAGE, hva: HVA };
+    vm.setMemslot({ ...slot, flags: LOG });
+    const vcpu = vm.createVcpu({ hafdbs: 4 });
+    vcpu.setHdbssBuffer(512);
+    for (const number of [4, 9]) vcpu.run(() => vcpu.cpu.read32(IPA + number * PAGE));
+    const { aborts } = vcpu.statistics;
+    for (const number of [4, 9]) {
+      expect(vcpu.run(() => vcpu.cpu.write32(IPA + number * PAGE, 1))).toBeUndefined();
+    }
+    expect([...vm.getDirtyLog(0)]).toEqual([4, 9]);
+    expect(vcpu.statistics.aborts).toBe(aborts); // no write was a fault
+    expect(vcpu.statistics.harvested).toBe(2);
+    vcpu.run(() => vcpu.cpu.write32(IPA + 4 * PAGE, 2));
+    vm.setMemslot(slot);
+    vm.setMemslot({ ...slot, flags: LOG });
+    expect([...vm.getDirtyLog(0)]).toEqual([]);
+  });
+
+  it("need a CPU that can record them", () => {
+    const { vm } = scene(here, {}, 0);
+    const vcpu = vm.createVcpu();
+    expect(errorOf(() => vcpu.setHdbssBuffer(512)).code).toBe("EINVAL");
+    const able = vm.createVcpu({ hafdbs: 4 });
+    for (const entries of [1, 513, -512, 2 ** 20, "512"]) {
+      expect(errorOf(() => able.setHdbssBuffer(entries as number)).code).toBe("BAD_OPTION");
+    }
+    able.setHdbssBuffer(1024);
+    able.setHdbssBuffer(0);
+    expect(able.harvestHdbss()).toBe(0);
+  });
+});
+
 describe.each(MODES)("the guest's bytes (%s)", (mode) => {
   const here = lab(mode, WITH_RAM);
   const bytesAt = (hva: number, length: number): Uint8Array =>

@@ -65,7 +65,7 @@ describe.each(MODES)("memory caches (%s)", (mode) => {
     "M-2.4: pages from the cache are zero, however they were used, %s",
     (granule) => {
       const guest = new Guest(here, { granule });
-      for (let round = 0; round < 12; round++) {
+      for (let round = 0; round < 4; round++) {
         guest.vcpu.freeCache();
         for (let i = 0; i < 64; i++) guest.write(IPA + i * guest.page);
         expect(guest.vm.stage2.counters()).toMatchObject({ leafCount: 64, invalid: 0 });

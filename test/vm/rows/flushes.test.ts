@@ -23,6 +23,24 @@ describe.each(MODES)("flushes of all slots (%s)", (mode) => {
     expect(order()).toEqual([0, 3, 1, 4, 2]);
   });
 
+  it("M-6.1, M-6.2: whatever the ids: by the top 7 bits of id * 0x61C88647", () => {
+    const guest = new Guest(here, { size: 0, vmEvents: ["range"] });
+    const bucket = (id: number) => Math.imul(id, 0x61c88647) >>> 25;
+    const buckets = new Map<number, number>();
+    for (const id of [32766, 0, 1, 2, 5, 8, 13, 77, 100, 511, 512, 4096, 9999, 20_000, 32_000]) {
+      if (!buckets.has(bucket(id))) buckets.set(bucket(id), id);
+    }
+    const ids = [...buckets.values()];
+    ids.forEach((slot, i) => {
+      guest.vm.setMemslot({ slot, ipa: IPA + i * 4096, size: 4096, hva: HVA + i * 4096 });
+    });
+    guest.forget();
+    guest.vm.flushAll();
+    const order = guest.logged("flush").map(({ ipa }) => ids[(ipa - IPA) / 4096]);
+    expect(order).toEqual([...ids].sort((a, b) => bucket(a) - bucket(b)));
+    expect(order.length).toBeGreaterThan(10);
+  });
+
   it("M-6.2: caches on or off: a change flushes, the same again does not; on stops trapping", () => {
     const { guest, order } = guestOf();
     const { vm, vcpu } = guest;

@@ -24,3 +24,11 @@ export function machines(selection: Selection = {}): (readonly [string, Configur
     return [machine.name, { ...machine, tlb }];
   });
 }
+
+/** Every page size with every IPA size, access flags and TLB, but not all combinations: 42 machines. `ha`: with these alone. */
+export function chosenMachines(
+  ha: readonly boolean[] = [true, false],
+): (readonly [string, Configuration])[] {
+  const sizes = machines({ ha, ipaBits: [36, 44, 48, 52], tlbs: ["TLB of 8"] });
+  return [...machines({ ha, ipaBits: [40] }), ...sizes];
+}

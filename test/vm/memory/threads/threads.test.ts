@@ -1,7 +1,9 @@
 /** One guest memory, used by several threads at the same time. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { Engine } from "../../../../src/engine.ts";
-import { HEADER, State } from "../../../../src/vm/memory/_layout.ts";
+import { Areas } from "../../../../src/vm/memory/_areas.ts";
+import { HEADER, HEADER_WORDS, State } from "../../../../src/vm/memory/_layout.ts";
+import { Locks } from "../../../../src/vm/memory/_lock.ts";
 import { type AreaKind, GuestMemory } from "../../../../src/vm/memory/guest_memory.ts";
 import { errorOf } from "../../../support.ts";
 import { request } from "../request.ts";
@@ -114,21 +116,67 @@ describe("threads over one guest memory", () => {
     expect(twin.resolve(request(HVA))).toMatchObject({ writable: false });
   });
 
-  it("are named when they do not go on in the middle of a change", () => {
-    const state = State.over(ram.handle.state) as State;
-    ram.map({ hva: HVA, size: SIZE });
-    ram.resolve(request(HVA));
-    engine.patience = 20;
-    for (const lock of [state.locks, HEADER.AREA_LOCK]) {
-      state.store(lock, (5 + 1) << 1); // as thread 5 leaves it when it is ended there
-      const { code, details } = errorOf(() => ram.unmap({ hva: HVA, size: SIZE }));
-      expect({ code, ...details }).toEqual({
-        code: "ETIMEDOUT",
-        thread: 5,
-        waitingFor: "guest memory",
-      });
-      state.store(lock, 0);
-    }
-    expect(ram.resolve(request(HVA))).toMatchObject({ writable: false });
+  describe("that were ended in the middle of a change", () => {
+    const DEAD = 5;
+    const LEFT = (DEAD + 1) << 1; // a lock of that thread
+
+    it("are named, and others go on after they were reclaimed", () => {
+      const state = State.over(ram.handle.state) as State;
+      ram.map({ hva: HVA, size: SIZE, kind: "thp" });
+      ram.resolve(request(HVA));
+      engine.patience = 20;
+      for (const lock of [state.locks, HEADER.AREA_LOCK]) {
+        state.store(lock, LEFT);
+        const { code, details } = errorOf(() => ram.unmap({ hva: HVA, size: SIZE }));
+        const named = { thread: DEAD, waitingFor: "guest memory" };
+        expect({ code, ...details }).toEqual({ code: "ETIMEDOUT", ...named });
+        ram.reclaimThread(DEAD);
+      }
+      expect(ram.resolve(request(HVA))).toMatchObject({ hostSize: PAGE }); // a block may be half of one
+      ram.unmap({ hva: HVA, size: SIZE });
+      expect(ram.resolve(request(HVA))).toBe("unmapped");
+    });
+
+    it("leave no area that is half gone", () => {
+      const state = State.over(ram.handle.state) as State;
+      const areas = new Areas(
+        state,
+        new Locks(state.words, { thread: DEAD, patience: 20, blocks: true }),
+      );
+      ram.map({ hva: HVA, size: SIZE });
+      ram.populate({ hva: HVA, size: SIZE, write: true });
+      areas.edit((all) => all.map((area) => ({ ...area, dying: DEAD + 1 })));
+      expect(ram.resolve(request(HVA))).toBe("unmapped");
+      expect(ram.counters.framesUsed).toBe(PAGES);
+      ram.reclaimThread(DEAD);
+      expect(ram.counters.framesUsed).toBe(0);
+    });
+
+    it("leave the areas as they were if they were writing new ones", () => {
+      const state = State.over(ram.handle.state) as State;
+      ram.map({ hva: HVA, size: SIZE });
+      const other = HEADER_WORDS + ((state.load(HEADER.AREA_SEQUENCE) + 1) & 1) * state.tableWords;
+      for (let word = 0; word < 20; word++) state.store(other + word, -1);
+      state.store(HEADER.AREA_LOCK, LEFT);
+      ram.reclaimThread(DEAD);
+      ram.map({ hva: HVA + SIZE, size: PAGE });
+      expect(ram.mapped(0, 2 ** 52)).toEqual([{ hva: HVA, size: SIZE + PAGE }]);
+    });
+
+    it("leave nobody waiting for a hook", async () => {
+      ram.map({ hva: HVA, size: PAGE });
+      const never = ram.onMissing({ hva: HVA, size: PAGE }, () => new Promise(() => {}));
+      void ram.resolve(request(HVA)); // as if it were asked in that thread
+      expect(ram.state(HVA).state).toBe("filling");
+      ram.reclaimThread(DEAD);
+      expect(ram.state(HVA).state).toBe("absent");
+      never.dispose();
+      expect(ram.resolve(request(HVA, true))).toMatchObject({ writable: true });
+    });
+
+    it("are not the one that asks", () => {
+      expect(errorOf(() => ram.reclaimThread(engine.thread)).code).toBe("BAD_OPTION");
+      expect(errorOf(() => ram.reclaimThread(-1)).code).toBe("BAD_OPTION");
+    });
   });
 });
