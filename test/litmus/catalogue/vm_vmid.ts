@@ -37,6 +37,7 @@ function lastNumber(agents: Agents, lab: ConstructorParameters<typeof VmBed>[1])
     VmBed,
   ];
   const guest = first.guest("P0", WITH_TLB);
+  mapsAt(first, A);
   const [cpu, context] = [second.cpu("P1", WITH_TLB), second.context("P1")];
   useUpNumbers(first);
   return { first, second, guest, cpu, context };
@@ -60,7 +61,7 @@ function rollover(name: string, again: boolean, mutants: readonly string[]): Lit
           yield () => p0.vm_vcpu_put(guest.context);
           answers.first = yield () => p0.vm_vcpu_load(guest.context, guest.cpu);
         }
-        answers.run = first.result(guest.on, 0);
+        answers.run = yield () => p0.vcpu_read(guest.cpu, 0, 4);
       }
       function* rolls(): Part {
         answers.second = yield () => p1.vm_vcpu_load(context, cpu);
@@ -71,6 +72,7 @@ function rollover(name: string, again: boolean, mutants: readonly string[]): Lit
           const [one, two] = [numberOf(first, guest.cpu), numberOf(second, cpu)];
           return forbidden(
             [answers.first < 0 || answers.second < 0, "loading failed"],
+            [answers.run !== 0, `VM A reads ${answers.run} at its address 0`],
             [one === two, `both VMs run with VMID ${one}`],
             [one === 0 || two === 0, "a VM runs with the host's VMID"],
             [identity(first) === identity(second), "both VMs have one identity"],
