@@ -141,8 +141,12 @@ function takePinned(): void {
 /** A rollover happened in this thread's last `loadVmid`. */
 export let rolledOver: bool = false;
 
+/** In place of an identity: CPUs run with all the numbers there are. */
+// @ts-ignore: decorator
+@inline export const NO_NUMBER: u64 = u64.MAX_VALUE;
+
 /**
- * The CPU is about to run the VM whose identity is at `word`. The identity, 0 if the lock is not to be had.
+ * The CPU is about to run the VM whose identity is at `word`. The identity; 0 if the lock is not to be had, NO_NUMBER.
  * The quick way is lost to a rollover that takes the active slot away: then the identity is not current any more.
  */
 export function loadVmid(word: usize, cpu: u32): u64 {
@@ -155,9 +159,9 @@ export function loadVmid(word: usize, cpu: u32): u64 {
   let now = atomic.load<u64>(word);
   if (!isCurrent(now)) {
     now = renew(now);
-    atomic.store<u64>(word, now);
+    if (now != NO_NUMBER) atomic.store<u64>(word, now);
   }
-  atomic.store<u64>(slot, now);
+  if (now != NO_NUMBER) atomic.store<u64>(slot, now);
   unlockVmids();
   return now;
 }
@@ -185,6 +189,7 @@ function renew(id: u64): u64 {
   if (number == 0) {
     rollOver();
     number = freeFrom(firstNumber());
+    if (number == 0) return NO_NUMBER;
   }
   take(number);
   store<u32>(header, number + 1, H_VMID_CURSOR);

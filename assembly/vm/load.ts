@@ -2,14 +2,14 @@
  * A vCPU context on a CPU (kvm_arch_vcpu_load, _put): its VMID, and what another vCPU of the same VM left in the CPU's TLB. vCPUs of a
  * VM may give one ASID to different tables, so what the CPU combined for one must not serve another.
  */
-import { EBUSY, EINVAL, ETIMEDOUT } from "../errno";
+import { EBUSY, EINVAL, EMFILE, ETIMEDOUT } from "../errno";
 import { setResult, toPhysical } from "../layout";
 import { refuse, vcpuInside } from "../operation";
 import { Pgt } from "../pgt";
 import { configure } from "../vcpu/configure";
 import { dropCombined } from "../vcpu/invalidate";
 import { derived, Vcpu } from "../vcpu/state";
-import { loadVmid, numberIn, putVmid, rolledOver } from "../vmid";
+import { loadVmid, NO_NUMBER, numberIn, putVmid, rolledOver } from "../vmid";
 import { Context, count, LOADS } from "./context";
 import { harvest, takeBuffer, useBuffer } from "./hdbss";
 import { Vm } from "./vm";
@@ -32,6 +32,7 @@ export function loadContext(c: Context, cpu: usize): i32 {
   else putContext(c);
   const id = loadVmid(changetype<usize>(vm) + offsetof<Vm>("vmid"), d.number);
   if (id == 0) return -ETIMEDOUT;
+  if (id == NO_NUMBER) return -EMFILE;
   const number = numberIn(id);
   const pgt = changetype<Pgt>(table);
   if (pgt.vmid != number) pgt.vmid = number;

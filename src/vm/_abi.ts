@@ -119,7 +119,8 @@ export interface VmCore {
   /** Gives its pages back; another capacity may follow. */
   vm_vcpu_cache_free(vcpu: number): void;
   /** kvm_arch_vcpu_load on the PE `cpu` (a vCPU object of this library): VMID, VTTBR_EL2, last-run check. 0: nothing new; 1: another VMID than
-   *  before. -EINVAL without page table. r[0] VMID, r[1] 1: EL1 TLB entries were dropped, r[2] 1: VMIDs rolled over. */
+   *  before. -EINVAL without page table, -EBUSY it runs another context, -EMFILE CPUs
+   *  run with all VMIDs there are. r[0] VMID, r[1] 1: EL1 TLB entries were dropped, r[2] 1: VMIDs rolled over. */
   vm_vcpu_load(vcpu: number, cpu: number): number;
   vm_vcpu_put(vcpu: number): void;
   /** r[0] ring pointer or 0, r[1] entries, r[2] soft limit, r[3] entries ever pushed, r[4] ever reset, r[5] overflowed (lost: a bug). */

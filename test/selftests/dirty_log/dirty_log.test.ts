@@ -22,4 +22,13 @@ describe.each(MODES)("dirty_log_test, mode %s", (mode) => {
       if (mode.startsWith("ring")) expect(rounds.fullExits).toBeGreaterThan(0);
     });
   });
+
+  it("in the build without threads", async () => {
+    const turns = new Turns(13);
+    await onScene(dirtyScene(mode, 256, { vcpus: 3, turns, mode: "single" }), (scene) => {
+      const rounds = new Rounds(scene, { mode, rounds: 5, seed: 13, stores: 256 });
+      rounds.run(turns);
+      expect(rounds.told).toBeGreaterThanOrEqual(scene.pages);
+    });
+  });
 });

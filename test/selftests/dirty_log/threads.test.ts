@@ -22,6 +22,8 @@ class Host {
   readonly #crew: Crew;
   readonly #mode: ModeName;
   readonly #verifier = new Verifier();
+  /** Times that rings were full before the last collection began. */
+  #full = 0;
   told = 0;
 
   constructor(crew: Crew, mode: ModeName) {
@@ -47,12 +49,8 @@ class Host {
 
   /** Waits until all stand still; a guest whose ring is full has to be given room for that. */
   async #parked(dirty: Uint8Array): Promise<void> {
-    let full = this.#crew.word("FULL");
     while (this.#crew.word("PARKED") < this.#crew.size) {
-      if (this.#crew.word("FULL") !== full) {
-        full = this.#crew.word("FULL");
-        await this.#collect(dirty);
-      }
+      if (this.#crew.word("FULL") !== this.#full) await this.#collect(dirty);
       await turn();
     }
   }
@@ -61,6 +59,7 @@ class Host {
   async #collect(dirty: Uint8Array): Promise<Uint8Array> {
     const { vm } = this.#crew.scene;
     const mode = this.#mode;
+    this.#full = this.#crew.word("FULL");
     if (mode.startsWith("ring") || mode === "hdbss") await this.#harvested(dirty);
     if (mode.startsWith("ring")) {
       expect(vm.resetDirtyRings(), "entries (DL4)").toBe(this.#crew.word("ENTRIES"));

@@ -44,3 +44,14 @@ describe("kvm_page_table_test, 64 MiB of 4K pages", () => {
     },
   );
 });
+
+describe("kvm_page_table_test in the build without threads", () => {
+  const machine = machineOf("4K");
+
+  it.each(byName(backings(machine, MIB)))("%s", async (_name, backing) => {
+    const judged = backing.level !== 1;
+    await onScene(sceneOf(backing, { machine, vcpus: 2, judged, mode: "single" }), (scene) =>
+      exactStages(new Stages(scene, backing, inTurn, READS)),
+    );
+  });
+});

@@ -97,6 +97,7 @@ export function lab(mode: Mode = "threads", options: Partial<GuestMemoryOptions>
   function page(hva: number, write = false): HostPage {
     const answer = access(hva, write);
     if (typeof answer !== "object" || answer instanceof Promise) throw new Error(String(answer));
+    if (!("pa" in answer)) throw new Error("the page is poisoned");
     if (ram.state(hva).state !== "zero") {
       for (const [other, { pa }] of vm.mapped) if (other !== hva) expect(pa).not.toBe(answer.pa);
     }

@@ -111,7 +111,7 @@ export class Scene implements Disposable {
   static async create(options: SceneOptions): Promise<Scene> {
     const engine = await Engine.create({
       ...(options.mode === undefined ? {} : { mode: options.mode }),
-      maxTablePages: 4096,
+      maxTablePages: 8192,
       eventCapacity: 2 ** 17,
       ...(options.bytes === undefined ? {} : { guestRam: { pa: BANK_AT, size: options.bytes } }),
     });

@@ -1,5 +1,6 @@
 /** A guest of dirty_log_test: writes the number of the round until it is over, and stands still when it is asked to. */
 import { Chance } from "../../../../src/explorer/random.ts";
+import { PATIENT } from "../slot/access.ts";
 import type { ThreadGuest } from "./guest.ts";
 
 export interface DirtyArgs {
@@ -49,7 +50,7 @@ class Writer {
     this.harvest();
     const value = BigInt(this.#guest.word("ROUND"));
     for (;;) {
-      const exit = vcpu.run(() => vcpu.cpu.write64(ipa, value));
+      const exit = vcpu.run(() => vcpu.cpu.write64(ipa, value), PATIENT);
       if (exit === undefined) break;
       if (exit.reason !== "dirtyRingFull") throw new Error(`exit: ${exit.reason}`);
       this.#waitForRoom();
