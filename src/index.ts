@@ -56,6 +56,16 @@ export {
   HypStage1,
   type VirtualRange,
 } from "./hyp.ts";
+export {
+  type HypLayoutOptions,
+  HypMappings,
+  type HypMappingsOptions,
+  type HypStack,
+  type Hypercall,
+  type IdmapPage,
+  type LinearMap,
+  type PhysicalRange,
+} from "./hyp_mappings.ts";
 export type { EntryFilter } from "./iterate.ts";
 export type { MemoryMap, MemorySegment, SegmentRequest } from "./memory_map.ts";
 export { type LockOptions, type LockSide, MmuLock } from "./mmu_lock.ts";

@@ -87,7 +87,6 @@ describe.each(MACHINES)("HDBSS, %s", (_name, machine) => {
       expect(told(scene)).toEqual([0]);
       scene.setSlot(0);
       writeAll(scene);
-      for (const vcpu of scene.vcpus) vcpu.harvestHdbss(); // of no log
       scene.setSlot(MemslotFlag.LOG_DIRTY_PAGES);
       expect(told(scene), "a new log begins empty").toEqual([]);
       expect(writeAll(scene).translation).toBe(0);
