@@ -77,8 +77,10 @@ function migrateOnce(engine, clock, source, { size, percent, split, kept }, rand
   const [first, second] = [1, 2].map(() => scatteredPages(size, percent, random));
   const rounds = { touch: first, "touch others": second, "touch the same": second };
   for (const [phase, touched] of Object.entries(rounds)) {
-    const early = touch(guest, clock, phase, source, touched);
-    assert.equal(early + source.collect(guest, clock), touched.length, "pages collected");
+    const { early, relieved } = touch(guest, clock, phase, source, touched);
+    // The write that fills a ring may be in it before it is done, and once more afterwards.
+    const again = early + source.collect(guest, clock) - touched.length;
+    assert.ok(again >= 0 && again <= relieved, `pages collected: ${again} too many`);
     clock.endRound(kept);
   }
   clock.time("stop logging", "page", pages, () => guest.stopLogging());
@@ -87,7 +89,7 @@ function migrateOnce(engine, clock, source, { size, percent, split, kept }, rand
 }
 
 /**
- * Writes to pages, each as often as it takes; a vCPU that can go no further is relieved. Pages collected meanwhile.
+ * Writes to pages, each as often as it takes; a vCPU that can go no further is relieved. Pages collected meanwhile, and how often.
  *
  * @param {Guest} guest
  * @param {Clock} clock
@@ -96,15 +98,18 @@ function migrateOnce(engine, clock, source, { size, percent, split, kept }, rand
  * @param {Float64Array} pages
  */
 function touch(guest, clock, phase, source, pages) {
-  let collected = 0;
+  let early = 0;
+  let relieved = 0;
   for (let i = 0; i < pages.length;) {
     const done = i;
     const from = performance.now();
     i = touchSome(guest, pages, i);
     clock.add(phase, "page", i - done, (performance.now() - from) * 1e6);
-    if (i < pages.length) collected += source.relieve?.(guest, clock) ?? stuck(pages[i]);
+    if (i === pages.length) break;
+    early += source.relieve?.(guest, clock) ?? stuck(pages[i]);
+    relieved++;
   }
-  return collected;
+  return { early, relieved };
 }
 
 /** Until one does not succeed: its place, or the end. @param {Guest} guest @param {Float64Array} pages @param {number} from */
