@@ -7,7 +7,7 @@ import { Stage2Error } from "./errors.ts";
 import type { HypOptions } from "./hyp.ts";
 import { flagOption, knownOptions } from "./range.ts";
 
-/** What mappings are made with: a layout, and the table's options. `lpa2` and `pa52` are on by default where 52 bits need them. */
+/** What mappings are made with: a layout, and the table's options. `lpa2` is on by default where 52 bits need it. */
 export interface HypMappingsOptions
   extends Omit<HypOptions, "vaBits" | "granule">, HypLayoutOptions {
   /** The kernel itself runs at EL2: there is no table, and nothing to map. Default off. */
@@ -42,6 +42,5 @@ export function tableOptions(options: HypMappingsOptions, layout: HypLayout): Hy
     ([name, value]) => HYP_OPTIONS.includes(name) && value !== undefined,
   );
   const lpa2 = layout.hypVaBits > 48 && layout.granule !== "64K" ? { lpa2: true } : {};
-  const pa52 = layout.idmapBits === 52 ? { pa52: true } : {};
-  return { ...lpa2, ...pa52, ...Object.fromEntries(given), vaBits: layout.hypVaBits };
+  return { ...lpa2, ...Object.fromEntries(given), vaBits: layout.hypVaBits };
 }
