@@ -7,7 +7,7 @@ import { levelShift, rootOrder, stage1Levels, stage2Possible } from "./geometry"
 import {
   argument, enter, header, leave, HEADER_BYTES, H_BUDGET, H_COMMITTED, H_EVENTS, H_GROWABLE, H_MAGIC, H_OBJECTS, H_PHYS,
   H_THREADS, H_UNITS, H_VERSION, H_WATCHERS, MAGIC, overhead, PHYS_ALIGN, REGION_ALIGN, ringCapacity, setResult, share,
-  thisThread, thread, UNIT_SHIFT, VERSION, toPhysical,
+  thisThread, thread, T_CHANGES, T_INVALIDATES, UNIT_SHIFT, VERSION, toPhysical,
 } from "./layout";
 import { LAST_LEVEL } from "./descriptor";
 import { dsbIshst } from "./maintenance";
@@ -73,11 +73,11 @@ export function attach(base: usize): i32 {
 }
 
 /** Whether this thread is attached, and in the middle of nothing. */
-export function mayLeave(): bool { return thread != 0 && holdsNothing(); }
+export function mayLeave(): bool { return thread != 0 && holdsNothing() && !load<u32>(thread, T_CHANGES) && !load<u32>(thread, T_INVALIDATES); }
 
 /** Gives the slot back, once: a second call must not free it for whoever has it by then. */
 export function detach(): i32 {
-  if (thread && !holdsNothing()) return -EDEADLK;
+  if (thread && !mayLeave()) return -EDEADLK;
   if (thread) {
     destroyAllOf(thisThread());
     giveThread(thread);

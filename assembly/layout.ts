@@ -165,7 +165,9 @@
 // @ts-ignore: decorator
 @inline export const T_CHANGES: usize = 92; // VM whose slots_lock it has; 0 none
 // @ts-ignore: decorator
-@inline export const T_INVALIDATED: usize = 96; // VM of its last invalidation
+@inline export const T_INVALIDATED: usize = 96; // VM of these; 0 of several
+// @ts-ignore: decorator
+@inline export const T_IN_PROGRESS: usize = 100; // those of them that met a slot
 
 // Scratch: what one call of one thread needs. Visitors that can be alive together have places of their own --------
 // @ts-ignore: decorator

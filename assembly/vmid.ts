@@ -114,17 +114,30 @@ export function pinVmid(pgt: Pgt): void {
     pgt.vmid = number > MAX_PINNED ? VMIDS + number : VMIDS - number; // those above fit into no VTTBR
     return;
   }
-  pgt.vmid = bitsOf() == VMID_BITS ? (number < WIDE_FIRST ? WIDE_FIRST - number : VMIDS + number) : pinNarrow();
+  if (bitsOf() == VMID_BITS) pgt.vmid = number < WIDE_FIRST ? WIDE_FIRST - number : VMIDS + number;
+  else pinNarrow(pgt);
 }
 
-/** VMs have 8 bits too: the highest number that is free. */
-function pinNarrow(): u32 {
-  if (!lockVmids()) return VMIDS;
+/** VMs have 8 bits too: the highest number that is free; those of tables that are gone are after a rollover. */
+function pinNarrow(pgt: Pgt): void {
+  pgt.vmid = VMIDS;
+  if (!lockVmids()) return;
+  let number = lastFree();
+  if (!number) {
+    rollOver();
+    number = lastFree();
+  }
+  if (number) {
+    take(number);
+    pgt.vmid = number;
+  }
+  unlockVmids();
+}
+
+function lastFree(): u32 {
   let number: u32 = 255;
   while (number && isTaken(number)) number--;
-  if (number) take(number);
-  unlockVmids();
-  return number ? number : VMIDS;
+  return number;
 }
 
 function takePinned(): void {

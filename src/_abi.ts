@@ -319,7 +319,14 @@ export const THREAD_FLAG = {
   WAITS: 64,
 } as const;
 /** What was waited for in vain. */
-export const LATE = { HARDWARE: 1, BRACKET: 2, WALK: 3, READ_SIDE: 4, WRITE_SIDE: 5 } as const;
+export const LATE = {
+  HARDWARE: 1,
+  BRACKET: 2,
+  WALK: 3,
+  READ_SIDE: 4,
+  WRITE_SIDE: 5,
+  INVALIDATION: 6,
+} as const;
 
 /** 32 bytes: the records that `s2_walk` and `pgt_list` write, and those of the event ring. */
 export const RECORD_BYTES = 32;

@@ -22,6 +22,7 @@ const WAITED_FOR = {
   [LATE.WALK]: "walk section",
   [LATE.READ_SIDE]: "read side",
   [LATE.WRITE_SIDE]: "write side",
+  [LATE.INVALIDATION]: "invalidation",
 } as const;
 
 /** What a thread was waited for: `details.waitingFor` of `ETIMEDOUT`. */
@@ -37,6 +38,7 @@ const FAILED_TO: Record<WaitedFor, string> = {
   "walk section": "end a walk",
   "read side": "release the read side of the mmu_lock",
   "write side": "release the write side of the mmu_lock",
+  invalidation: "end an invalidation",
 };
 
 /** Passes on a result of the core; a negative one is thrown. */
@@ -153,7 +155,8 @@ const IN_USE = "what it took away may still be in use there";
 const MAY_LACK = ["map", "split"];
 
 function consequence(operation: string, waitingFor: WaitedFor): string {
-  if (waitingFor === "read side" || waitingFor === "write side") return "nothing was done";
+  const isLock = waitingFor === "read side" || waitingFor === "write side";
+  if (isLock || waitingFor === "invalidation") return "nothing was done";
   if (operation === "quiesce") return "its table pages go on waiting";
   if (MAY_LACK.includes(operation)) return `${IN_USE}; call it again for what it may have left out`;
   return `the operation is complete, but ${IN_USE}`;

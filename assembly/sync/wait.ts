@@ -22,6 +22,8 @@ import { thread, threadSlot, T_BLOCKS, T_BRACKET, T_PATIENCE, T_SPINS } from "..
 @inline export const LATE_READER: u32 = 4;
 // @ts-ignore: decorator
 @inline export const LATE_WRITER: u32 = 5;
+// @ts-ignore: decorator
+@inline export const LATE_INVALIDATION: u32 = 6;
 
 // Who did not answer in this thread's last operation; reason 0: nobody. The first of them, and all of the first 64 threads.
 export let lateThread: u32 = 0;

@@ -1,4 +1,5 @@
 /** The ABI of vCPUs and of the physical memory map. VAs cross as signed f64, or raw in the argument block. */
+import { putOwner } from "../vm/load";
 import { ENOENT, ETIMEDOUT } from "../errno";
 import { TLBI } from "../events";
 import * as events from "../events";
@@ -45,7 +46,11 @@ export function map_pointer(pa: f64): usize { return pointerTo(word(pa)); }
 // ---- vCPUs -------------------------------------------------------------------------------------------------------
 
 export function vcpu_create(sets: u32, ways: u32): i32 { return create(sets, ways); }
-export function vcpu_destroy(v: usize): void { destroy(vcpu(v)); }
+/** A context that it has loaded is put first: what its hardware has recorded is not lost. */
+export function vcpu_destroy(v: usize): void {
+  putOwner(derived(vcpu(v)).owner);
+  destroy(vcpu(v));
+}
 export function vcpu_generation(v: usize): u32 { return generationAt(v); }
 export function vcpu_number(v: usize): u32 { return derived(vcpu(v)).number; }
 export function vcpu_configure(v: usize): void { configure(vcpu(v)); }

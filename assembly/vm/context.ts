@@ -10,7 +10,7 @@
  */
 import * as cache from "../cache";
 import { EEXIST, EINVAL, EMFILE, ENOMEM } from "../errno";
-import { thisThread, UNIT_SHIFT } from "../layout";
+import { header, H_OBJECTS, thisThread, UNIT_SHIFT } from "../layout";
 import { CONTEXT, releaseSlot, takeSlot } from "../pgt";
 import * as pool from "../pool";
 import { CONTEXTS, MAX_CONTEXTS, privatePages, STATE_PAGE, unitsFor, Vm, vmAt } from "./vm";
@@ -148,7 +148,19 @@ export function removeContext(c: Context): void {
   const vm = c.vm;
   atomic.store<u32>(vm.word(CONTEXTS) + (<usize>c.id << 2), 0);
   atomic.sub<u32>(changetype<usize>(vm), 1, offsetof<Vm>("contexts"));
+  forgetRuns(vm, c.id);
   freeContext(c);
+}
+
+/** In place of a context that ran last on a CPU: one that is gone, whose id another may have by now. */
+// @ts-ignore: decorator
+@inline const GONE: u16 = 0xffff;
+
+function forgetRuns(vm: Vm, id: u32): void {
+  const end = vm.lastRun + (<usize>load<u32>(header, H_OBJECTS) << 1);
+  for (let word = vm.lastRun; word < end; word += 2) {
+    if (load<u16>(word) == id + 1) store<u16>(word, GONE);
+  }
 }
 
 function freeContext(c: Context): void {

@@ -2,7 +2,7 @@
 import { base, id } from "./slots";
 import { closeLog, logBitmap, logPage, openLog, openLogOf, setBit } from "./bitmap";
 import { Context, count, DIRTIED } from "./context";
-import { push } from "./ring";
+import { push, seenPage, seenSlot, seeNext } from "./ring";
 import * as trace from "./trace";
 import { RING, Vm } from "./vm";
 
@@ -19,19 +19,25 @@ export function markDirtyIn(vm: Vm, c: Context | null, slot: u32, page: u64): i3
   return noted(vm, c, openLogOf(vm, slot, page));
 }
 
-function noted(vm: Vm, c: Context | null, logs: i32): i32 {
-  if (logs > 0) note(vm, c);
-  closeLog();
-  return logs;
+/** What is left in the ring of a vCPU that goes: into the bitmaps of its slots, where they have one. */
+export function keepRing(vm: Vm, c: Context): void {
+  while (seeNext(c)) markDirtyIn(vm, null, seenSlot, seenPage);
 }
 
-function note(vm: Vm, c: Context | null): void {
+function noted(vm: Vm, c: Context | null, logs: i32): i32 {
+  const result = logs > 0 ? note(vm, c) : logs;
+  closeLog();
+  return result;
+}
+
+function note(vm: Vm, c: Context | null): i32 {
   const pushed = c != null && vm.has(RING) && push(c, id, logPage);
   if (!pushed && !logBitmap) {
     if (c != null) c.overflowed++;
-    return;
+    return 0;
   }
-  if (!pushed && !setBit(logBitmap, logPage)) return;
+  if (!pushed && !setBit(logBitmap, logPage)) return 1;
   if (c != null) count(c, DIRTIED);
   trace.log(vm, trace.DIRTY, 0, c != null ? c.id : trace.NOBODY, base + logPage, id, 0);
+  return 1;
 }

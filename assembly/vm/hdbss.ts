@@ -68,18 +68,21 @@ export function harvest(c: Context): u32 {
   for (let index: u32 = 0; index < entries; index++) {
     const entry = c.buffer + (<usize>index << 3);
     const value = load<u64>(entry);
+    if (value & 1 && !markLeaf(c.vm, c, value)) return index; // the rest stays for the next time
     store<u64>(entry, 0);
-    if (value & 1) markLeaf(c.vm, c, value);
   }
   v.hdbssprod = 0;
   return entries;
 }
 
-/** Every page of the leaf. */
-function markLeaf(vm: Vm, c: Context, entry: u64): void {
+/** Every page of the leaf. False: the slots cannot be looked up right now. */
+function markLeaf(vm: Vm, c: Context, entry: u64): bool {
   const pages = <u64>1 << (levelShift(vm.pageShift, <i32>(entry >> 1 & 0b111)) - vm.pageShift);
   const first = (entry & ADDRESS) >> vm.pageShift;
   for (let page: u64 = 0; page < pages; page++) {
-    if (markDirty(vm, c, first + page) > 0) count(c, HARVESTED);
+    const marked = markDirty(vm, c, first + page);
+    if (marked < 0) return false;
+    if (marked > 0) count(c, HARVESTED);
   }
+  return true;
 }

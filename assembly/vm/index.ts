@@ -49,7 +49,11 @@ export function vm_region_begin(vm: usize, slot: u32, flags: u32, version: u32):
 export function vm_region_invalidate(vm: usize): i32 { return region.invalidate(vmAt(vm)); }
 export function vm_region_commit(vm: usize, facts: u32): i32 { return region.commit(vmAt(vm), facts); }
 export function vm_region_end(vm: usize): void { region.end(vmAt(vm)); }
-export function vm_slot(vm: usize, slot: u32): i32 { return tellSlot(vmAt(vm), readSlot(vmAt(vm), slot)) >= 0 ? 1 : 0; }
+export function vm_slot(vm: usize, slot: u32): i32 {
+  const found = readSlot(vmAt(vm), slot);
+  if (found > 0) tellSlot(vmAt(vm), found);
+  return found;
+}
 export function vm_slot_at(vm: usize, index: u32): i32 { return tellSlot(vmAt(vm), slotAt(vmAt(vm), index)); }
 
 export function vm_slot_of(vm: usize, ipa: f64): i32 {

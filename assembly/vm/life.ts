@@ -1,5 +1,5 @@
 /** Making the page table of a VM, and the end of both. */
-import { EINVAL } from "../errno";
+import { EINVAL, ETIMEDOUT } from "../errno";
 import { stage2Init } from "../engine";
 import { levelShift, stage2Levels } from "../geometry";
 import { H_OBJECTS, header, OBJECT_BYTES, objects, setResult } from "../layout";
@@ -7,12 +7,13 @@ import * as operate from "../operate";
 import { settleOrphans, WRITE_SIDE } from "../operation";
 import { CONTEXT, LOCKING, OWN_VMID, Pgt } from "../pgt";
 import { Context, contextAt, contextOf, removeContext } from "./context";
+import { keepRing } from "./dirty";
 import { freeSplitCache } from "./eager_split";
 import { putContext } from "./load";
-import { locked, lockSlots, lockTable, NO_TABLE, unlockSlots, unlockTable } from "./locks";
+import { beginPublishing, dropLocks, PUBLISHING, endPublishing, locked, lockSlots, lockTable, NO_TABLE, unlockSlots, unlockTable } from "./locks";
 import { freeBitmaps } from "./region";
 import { freeSet } from "./slot_set";
-import { freeVm, MAX_CONTEXTS, PROTECTED, STATE_PAGE, Vm } from "./vm";
+import { ACTIVE, freeVm, MAX_CONTEXTS, PROTECTED, STATE_PAGE, Vm } from "./vm";
 
 /** Machine types: 0, or a number of IPA bits (KVM_VM_TYPE_ARM_IPA_SIZE). */
 // @ts-ignore: decorator
@@ -54,43 +55,61 @@ function makeTable(vm: Vm, type: u32, options: u32, events: u32): i32 {
 }
 
 /**
- * kvm_free_stage2_pgd: the page table is taken from the VM under the write side, and destroyed after that; whoever waits for the lock
- * finds no table. 0, also the second time; -EDEADLK, -EBUSY, -ETIMEDOUT: nothing was done.
+ * kvm_free_stage2_pgd: the page table is taken from the VM and destroyed under one hold of the write side, so nobody finds the VM
+ * without it before it is gone. CPUs that have contexts of the VM loaded lose its table; those of other threads must be at rest.
+ * 0, also the second time; -EDEADLK, -EBUSY: nothing was done; -ETIMEDOUT: that, or somebody may still be inside what is gone.
  */
 export function teardown(vm: Vm): i32 {
+  putAll(vm);
   const result = lockTable(vm, WRITE_SIDE);
   if (result != 0) return result == NO_TABLE ? 0 : result;
-  const table = locked;
+  const pgt = changetype<Pgt>(locked);
   vm.pgt = 0;
-  unlockTable(WRITE_SIDE);
-  const pgt = changetype<Pgt>(table);
   const status = operate.destroy(pgt);
-  if (pgt.root) vm.pgt = table; // somebody came before it, and does not let go
-  else operate.release(pgt);
+  unlockTable(WRITE_SIDE);
+  operate.release(pgt);
   return status;
 }
 
-/** The VM, and all that belongs to it. Contexts of other threads must be at rest. */
-export function destroyVm(vm: Vm): i32 {
-  const result = teardown(vm);
-  if (vm.pgt) return result;
-  const refused = lockSlots(vm);
-  if (refused != 0) return refused;
+function putAll(vm: Vm): void {
   for (let id: u32 = 0; id < MAX_CONTEXTS; id++) {
     const context = contextOf(vm, id);
-    if (context) destroyContext(contextAt(context));
+    if (context) putContext(contextAt(context));
+  }
+}
+
+/**
+ * The VM, and all that belongs to it: while it ends nobody else changes its slots, and no invalidation is in flight. -ETIMEDOUT with
+ * the VM still there: nothing was done. Contexts of other threads must be at rest.
+ */
+export function destroyVm(vm: Vm): i32 {
+  let result = lockSlots(vm);
+  if (result != 0) return result;
+  result = beginPublishing(vm);
+  if (result == 0) {
+    result = teardown(vm);
+    if (vm.pgt) endPublishing(vm);
+  }
+  if (vm.pgt || atomic.load<u32>(vm.word(ACTIVE)) != PUBLISHING) {
+    unlockSlots(vm);
+    return result;
+  }
+  for (let id: u32 = 0; id < MAX_CONTEXTS; id++) {
+    const context = contextOf(vm, id);
+    if (context) removeContext(contextAt(context));
   }
   freeBitmaps(vm);
   freeSplitCache(vm);
   freeSet(vm);
-  unlockSlots(vm);
-  freeVm(vm);
+  freeVm(vm); // who waits for one of its locks finds it gone
+  dropLocks(vm);
   settleOrphans(false);
   return result;
 }
 
 export function destroyContext(c: Context): void {
   putContext(c);
+  keepRing(c.vm, c);
   removeContext(c);
 }
 

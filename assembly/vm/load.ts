@@ -4,14 +4,15 @@
  */
 import { EBUSY, EINVAL, EMFILE, ETIMEDOUT } from "../errno";
 import { setResult, toPhysical } from "../layout";
-import { refuse, vcpuInside } from "../operation";
+import { READ_SIDE, refuse, vcpuInside } from "../operation";
 import { Pgt } from "../pgt";
 import { configure } from "../vcpu/configure";
 import { dropCombined } from "../vcpu/invalidate";
 import { derived, Vcpu } from "../vcpu/state";
 import { loadVmid, NO_NUMBER, numberIn, putVmid, rolledOver } from "../vmid";
-import { Context, count, LOADS } from "./context";
+import { Context, contextAt, count, LOADS } from "./context";
 import { harvest, takeBuffer, useBuffer } from "./hdbss";
+import { locked, lockTable, NO_TABLE, unlockTable } from "./locks";
 import { Vm } from "./vm";
 
 // @ts-ignore: decorator
@@ -23,22 +24,29 @@ import { Vm } from "./vm";
 export function loadContext(c: Context, cpu: usize): i32 {
   if (vcpuInside()) return refuse();
   const vm = c.vm;
-  const table = vm.pgt;
-  if (!table || !cpu) return -EINVAL;
+  if (!cpu) return -EINVAL;
   const v = changetype<Vcpu>(cpu);
   const d = derived(v);
   if (d.owner && d.owner != ownerWord(c)) return -EBUSY;
   if (c.cpu == cpu) harvest(c);
   else putContext(c);
+  const result = lockTable(vm, READ_SIDE); // the table does not go meanwhile
+  if (result != 0) return result == NO_TABLE ? -EINVAL : result;
+  const loaded = loadTable(vm, c, v, changetype<Pgt>(locked));
+  unlockTable(READ_SIDE);
+  return loaded;
+}
+
+function loadTable(vm: Vm, c: Context, v: Vcpu, pgt: Pgt): i32 {
+  const d = derived(v);
   const id = loadVmid(changetype<usize>(vm) + offsetof<Vm>("vmid"), d.number);
   if (id == 0) return -ETIMEDOUT;
   if (id == NO_NUMBER) return -EMFILE;
   const number = numberIn(id);
-  const pgt = changetype<Pgt>(table);
   if (pgt.vmid != number) pgt.vmid = number;
   v.vttbr = toPhysical(pgt.root) | <u64>number << 48;
   d.owner = ownerWord(c);
-  c.cpu = cpu;
+  c.cpu = changetype<usize>(v);
   takeBuffer(v); // a CPU comes without
   useBuffer(c, v);
   configure(v);
@@ -66,12 +74,18 @@ function takeTurn(vm: Vm, c: Context, v: Vcpu, number: u32): bool {
   return true;
 }
 
+/** The same by the word that a CPU has of its context; 0 none. */
+export function putOwner(word: usize): void {
+  if (word) putContext(contextAt(word - offsetof<Context>("cpu")));
+}
+
 /** What its hardware has recorded goes into the log; the CPU is free for others. */
 export function putContext(c: Context): void {
   if (!c.cpu) return;
   harvest(c);
   const v = cpuOf(c);
   takeBuffer(v);
+  v.vttbr = 0; // the table is not its own any more, and may go
   configure(v);
   putVmid(derived(v).number);
   derived(v).owner = 0;

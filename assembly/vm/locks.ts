@@ -3,12 +3,16 @@
  * page table. And the word that keeps slot sets and invalidations apart: a set is published while none is in flight.
  */
 import { EBUSY, EDEADLK, ESTALE, ETIMEDOUT } from "../errno";
-import { setResult, shared, thisThread, thread, T_BRACKET, T_CHANGES, T_HOLDS, T_INVALIDATED, T_INVALIDATES } from "../layout";
+import { header, H_SLOTS, setResult, shared, thisThread, thread, threadSlot, T_CHANGES, T_HOLDS, T_INVALIDATED, T_INVALIDATES } from "../layout";
 import { refuse, READ_SIDE, settle, takeLock, vcpuInside, WRITE_SIDE } from "../operation";
 import { Pgt } from "../pgt";
 import * as lock from "../sync/lock";
-import { awaitChange, beginWaiting, blame, LATE_WRITER, mayBlock, spinWhile } from "../sync/wait";
-import { ACTIVE, SLOTS_LOCK, Vm } from "./vm";
+import { awaitChange, beginWaiting, blame, LATE_INVALIDATION, LATE_WRITER, mayBlock, spinWhile } from "../sync/wait";
+import { ACTIVE, generationAt, SLOTS_LOCK, Vm } from "./vm";
+
+/** Threads that an engine can have: a word that names another was overwritten. */
+// @ts-ignore: decorator
+@inline const MAX_THREADS: u32 = 1 << 16;
 
 // ---- slots_lock -----------------------------------------------------------------------------------------------------
 
@@ -18,11 +22,17 @@ export function lockSlots(vm: Vm): i32 {
   if (load<u32>(thread, T_HOLDS) || load<u32>(thread, T_CHANGES)) return -EDEADLK;
   beginWaiting();
   const word = vm.word(SLOTS_LOCK);
+  const generation = generationAt(changetype<usize>(vm));
   while (true) {
     const owner = atomic.cmpxchg<u32>(word, 0, thisThread() + 1);
     if (owner == 0) break;
     const result = awaitWord(word, owner); // lost: another thread is at it
-    if (result != 0) return result;
+    if (result != 0) return owner - 1 < MAX_THREADS ? blamed(owner - 1, LATE_WRITER, result) : result;
+    if (generationAt(changetype<usize>(vm)) != generation) return -ESTALE; // it was the VM's last owner
+  }
+  if (generationAt(changetype<usize>(vm)) != generation) {
+    atomic.store<u32>(word, 0);
+    return -ESTALE;
   }
   store<u32>(thread, <u32>changetype<usize>(vm), T_CHANGES);
   return 0;
@@ -35,6 +45,13 @@ export function unlockSlots(vm: Vm): void {
   atomic.notify(vm.word(SLOTS_LOCK), 1);
 }
 
+/** The VM is gone, and so is its lock; whoever waits for it is woken, and finds that out. */
+export function dropLocks(vm: Vm): void {
+  store<u32>(thread, 0, T_CHANGES);
+  atomic.notify(vm.word(SLOTS_LOCK), -1);
+  atomic.notify(vm.word(ACTIVE), -1);
+}
+
 // @ts-ignore: decorator
 @inline export function holdsSlots(vm: Vm): bool { return load<u32>(thread, T_CHANGES) == <u32>changetype<usize>(vm); }
 
@@ -45,15 +62,26 @@ function awaitWord(word: usize, value: u32): i32 {
     setResult(1, value);
     return -EBUSY;
   }
-  if (awaitChange<u32>(word, value)) return 0;
-  blame(value - 1, LATE_WRITER);
-  return -ETIMEDOUT;
+  return awaitChange<u32>(word, value) ? 0 : -ETIMEDOUT;
+}
+
+function blamed(number: u32, reason: u32, result: i32): i32 {
+  if (result == -ETIMEDOUT) blame(number, reason);
+  return result;
+}
+
+/** A thread that has started an invalidation and not ended it. */
+function invalidator(): u32 {
+  const slots = atomic.load<u32>(header, H_SLOTS);
+  let number: u32 = 0;
+  while (number < slots && !atomic.load<u32>(threadSlot(number), T_INVALIDATES)) number++;
+  return number;
 }
 
 // ---- invalidations in flight, or one publication ----------------------------------------------------------------------
 
 // @ts-ignore: decorator
-@inline const PUBLISHING: u32 = 1 << 31;
+@inline export const PUBLISHING: u32 = 1 << 31;
 
 /** From now on, until `endPublishing`, no invalidation begins. Results as lockSlots; -EDEADLK: one of this thread's own is in flight. */
 export function beginPublishing(vm: Vm): i32 {
@@ -64,7 +92,7 @@ export function beginPublishing(vm: Vm): i32 {
     if (active == 0) return 0;
     if (load<u32>(thread, T_INVALIDATES)) return -EDEADLK;
     const result = awaitWord(word, active); // lost: invalidations of others have to end first
-    if (result != 0) return result;
+    if (result != 0) return blamed(invalidator(), LATE_INVALIDATION, result);
   }
 }
 
@@ -76,13 +104,16 @@ export function endPublishing(vm: Vm): void {
 /** Counts an invalidation in: the slot set stays as it is until it has ended. */
 export function enterActive(vm: Vm): i32 {
   const word = vm.word(ACTIVE);
+  const generation = generationAt(changetype<usize>(vm));
+  beginWaiting();
   let active = atomic.load<u32>(word);
   while (true) {
     if (active & PUBLISHING) {
       if (!awaitChange<u32>(word, active)) {
-        blame(atomic.load<u32>(vm.word(SLOTS_LOCK)) - 1, LATE_WRITER);
-        return -ETIMEDOUT;
+        const owner = atomic.load<u32>(vm.word(SLOTS_LOCK));
+        return blamed(owner ? owner - 1 : thisThread(), LATE_WRITER, -ETIMEDOUT);
       }
+      if (generationAt(changetype<usize>(vm)) != generation) return -ESTALE;
       active = atomic.load<u32>(word);
       continue;
     }
@@ -90,23 +121,33 @@ export function enterActive(vm: Vm): i32 {
     if (found == active) break;
     active = found; // lost to another that starts or ends, or to a publication
   }
-  store<u32>(thread, load<u32>(thread, T_INVALIDATES) + 1, T_INVALIDATES);
-  store<u32>(thread, <u32>changetype<usize>(vm), T_INVALIDATED);
+  const own = load<u32>(thread, T_INVALIDATES);
+  const last = load<u32>(thread, T_INVALIDATED);
+  // Of two VMs at a time nobody could tell whose they were.
+  atomic.store<u32>(thread, !own || last == <u32>changetype<usize>(vm) ? <u32>changetype<usize>(vm) : 0, T_INVALIDATED);
+  atomic.store<u32>(thread, own + 1, T_INVALIDATES);
   return 0;
+}
+
+/** Whether this thread may have started one of this VM. */
+export function hasStarted(vm: Vm): bool {
+  const last = load<u32>(thread, T_INVALIDATED);
+  return load<u32>(thread, T_INVALIDATES) != 0 && (!last || last == <u32>changetype<usize>(vm));
 }
 
 /** False: this thread has started none. */
 export function leaveActive(vm: Vm): bool {
-  const own = load<u32>(thread, T_INVALIDATES);
-  if (!own) return false;
-  store<u32>(thread, own - 1, T_INVALIDATES);
+  if (!hasStarted(vm)) return false;
+  atomic.store<u32>(thread, load<u32>(thread, T_INVALIDATES) - 1, T_INVALIDATES);
   if (atomic.sub<u32>(vm.word(ACTIVE), 1) == 1) atomic.notify(vm.word(ACTIVE), -1);
   return true;
 }
 
+export function ownsSlots(vm: Vm, number: u32): bool { return atomic.load<u32>(vm.word(SLOTS_LOCK)) == number + 1; }
+
 /** Ends what a thread that has ended was in the middle of: its invalidations, its publication, its slots_lock. */
 export function releaseOf(vm: Vm, slot: usize, number: u32): void {
-  const owned = atomic.load<u32>(vm.word(SLOTS_LOCK)) == number + 1;
+  const owned = ownsSlots(vm, number);
   if (load<u32>(slot, T_INVALIDATED) == <u32>changetype<usize>(vm) && load<u32>(slot, T_INVALIDATES)) {
     atomic.sub<u32>(vm.word(ACTIVE), load<u32>(slot, T_INVALIDATES));
     atomic.notify(vm.word(ACTIVE), -1);

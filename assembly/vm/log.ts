@@ -3,12 +3,12 @@
  * order: a store that comes between the two finds its page writable, and is in the snapshot; one that comes after faults, and sets the
  * bit again. The TLB is flushed before the caller learns of anything.
  */
-import { EINVAL, ENOENT, ENXIO, ETIMEDOUT } from "../errno";
-import { setResult } from "../layout";
+import { EINVAL, ENOENT, ENXIO, EPERM, ETIMEDOUT } from "../errno";
+import { resultWord, setResult } from "../layout";
 import { bytesOf, wordsOf } from "./bitmap";
 import { WRITE_SIDE } from "../operation";
-import { lockSlots, lockTable, NO_TABLE, unlockSlots, unlockTable } from "./locks";
-import { protectPages, splitsWords } from "./protect";
+import { holdsSlots, holdsTable, lockSlots, lockTable, unlockSlots, unlockTable } from "./locks";
+import { protectPages, splitPages, splitsWords } from "./protect";
 import { flushTlb } from "./range";
 import { base, bitmap, MAX_SLOTS, pages, readSlot } from "./slots";
 import { BACKUP_BITMAP, CHANGE, MANUAL_PROTECT, RING, Vm } from "./vm";
@@ -91,17 +91,38 @@ export function clearLog(vm: Vm, slot: u32, first: u64, count: u64): i32 {
 
 /**
  * Takes words of the log: pages taken, or -errno with the words done in result 0. With manual protection a get takes nothing: it is a
- * copy. Else the write side is held over all words, but where each is split at once.
+ * copy. Else nothing is taken without the write side, which is held over all words, but where each is split at once.
  */
 export function takeWords(vm: Vm, word: u32, words: u32): i32 {
   const log = logOf(vm);
+  if (!holdsSlots(vm) || !log.kind) return -EPERM;
   const count = <u32>min(<u64>word + words, wordsOf(log.pages));
   setResult(0, 0);
   if (log.kind == GET && vm.has(MANUAL_PROTECT)) return copyWords(log, word, count);
-  const holds = !splitsWords(vm) ? lockTable(vm, WRITE_SIDE) : NO_TABLE;
+  return splitsWords(vm) ? takeAndSplit(vm, log, word, count) : takeStretch(vm, log, word, count);
+}
+
+/** Under one hold of the lock. */
+function takeStretch(vm: Vm, log: Log, word: u32, count: u32): i32 {
+  const holds = lockTable(vm, WRITE_SIDE);
   if (holds < 0) return holds;
   const total = protectWords(vm, log, word, count);
   if (holds == 0) unlockTable(WRITE_SIDE);
+  return total;
+}
+
+/** Word by word: protected under the lock, then split without. */
+function takeAndSplit(vm: Vm, log: Log, word: u32, count: u32): i32 {
+  let total: i32 = 0;
+  for (let at = word; at < count; at++) {
+    const taken = takeStretch(vm, log, at, at + 1);
+    if (taken < 0) {
+      setResult(0, at - word + <u32>(taken == -ETIMEDOUT && resultWord(0) != 0));
+      return taken;
+    }
+    total += taken;
+    if (taken) splitPages(vm, log.base + (<u64>at << 6), load<u64>(log.bitmap + (<usize>at << 3) + bytesOf(log.pages)));
+  }
   return total;
 }
 
@@ -126,11 +147,10 @@ function protectWords(vm: Vm, log: Log, word: u32, count: u32): i32 {
     store<u64>(snapshot, taken);
     if (!taken) continue;
     log.taken = true;
-    const status = protectPages(vm, log.base + (<u64>at << 6), taken);
-    if (status == 0 || status == -ETIMEDOUT) total += <i32>popcnt(taken);
-    else atomic.or<u64>(slot, taken); // nothing was protected: it is dirty still
+    total += <i32>popcnt(taken);
+    const status = holdsTable(vm) ? protectPages(vm, log.base + (<u64>at << 6), taken) : 0;
     if (status == 0) continue;
-    setResult(0, at - word + <u32>(status == -ETIMEDOUT));
+    setResult(0, at - word + 1); // late, but done
     return status;
   }
   return total;
@@ -159,8 +179,15 @@ export function restoreWords(vm: Vm, word: u32, words: u32): void {
   }
 }
 
+/** Its owner has ended: what it may have taken is dirty again. */
+export function abandonLog(vm: Vm): void {
+  if (logOf(vm).kind) restoreWords(vm, 0, u32.MAX_VALUE);
+  logOf(vm).kind = 0;
+}
+
 export function endLog(vm: Vm): i32 {
   const log = logOf(vm);
+  if (!holdsSlots(vm) || !log.kind) return -EPERM;
   log.kind = 0;
   const result = log.taken ? flushTlb(vm, log.base << vm.pageShift, log.pages << vm.pageShift) : 0;
   if (result < 0) restoreWords(vm, 0, u32.MAX_VALUE); // somebody may still write unnoticed: none of it is clean

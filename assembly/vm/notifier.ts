@@ -7,13 +7,14 @@
  *   invalidate_end      seq + 1, then in_progress - 1              so a fault sees one of the two, or neither and the new mapping
  */
 import { EDEADLK, EINVAL, EPERM } from "../errno";
-import { setResult, thread, T_INVALIDATES } from "../layout";
+import { setResult, thread, T_IN_PROGRESS } from "../layout";
 import * as operate from "../operate";
 import { refuse, vcpuInside, WRITE_SIDE } from "../operation";
 import { Pgt } from "../pgt";
 import { holdsNothing } from "../sync/lock";
-import { enterActive, leaveActive, locked, lockTable, NO_TABLE, unlockTable } from "./locks";
-import { applyLocked, flushAllTlb, UNMAP } from "./range";
+import { beginWaiting } from "../sync/wait";
+import { enterActive, hasStarted, leaveActive, locked, lockTable, NO_TABLE, unlockTable } from "./locks";
+import { applyLocked, UNMAP } from "./range";
 import { base, hva, id, overlapping, pages } from "./slots";
 import * as trace from "./trace";
 import { IN_PROGRESS, INVALIDATE_SEQ, RANGE_END, RANGE_START, Vm } from "./vm";
@@ -76,6 +77,7 @@ function giveUp(vm: Vm, result: i32): i32 {
 }
 
 function raise(vm: Vm): void {
+  atomic.store<u32>(thread, load<u32>(thread, T_IN_PROGRESS) + 1, T_IN_PROGRESS);
   const others = atomic.add<u32>(vm.word(IN_PROGRESS), 1);
   if (others == 0) {
     atomic.store<u64>(vm.word(RANGE_START), u64.MAX_VALUE);
@@ -90,7 +92,8 @@ function note(vm: Vm): void {
 }
 
 function unmapSlots(vm: Vm, start: u64, end: u64, first: i32, pieces: u32): i32 {
-  for (let next = first; next > 0; next = overlapping(vm, start, end, <u32>next)) {
+  let next = first;
+  for (; next > 0; next = overlapping(vm, start, end, <u32>next)) {
     clip(vm, start, end);
     note(vm);
     const size = ipaEnd - ipaStart;
@@ -99,9 +102,12 @@ function unmapSlots(vm: Vm, start: u64, end: u64, first: i32, pieces: u32): i32 
     if (done < 0) return 2 + tell(<u32>next, ipaStart, size); // whoever goes on meets the same, and says so
     if (<u64>done < size) return 2 + tell(<u32>next, ipaStart + done, size - done);
     pieces -= needed;
+    given = <u32>next;
   }
-  return 1;
+  return next < 0 ? 2 + tell(given, ipaEnd, 0) : 1; // who is in the middle of an edition did not end it: go on from there
 }
+
+let given: u32 = 0;
 
 function piecesOf(vm: Vm): u32 { return <u32>(((ipaEnd - 1) / vm.block) - ipaStart / vm.block) + 1; }
 
@@ -128,13 +134,16 @@ export function nextInRange(vm: Vm, start: u64, end: u64, index: u32): i32 {
 /** 0; -EPERM: this thread has started none. */
 export function invalidateEnd(vm: Vm, start: u64, end: u64): i32 {
   if (start >= end) return -EINVAL;
-  if (!load<u32>(thread, T_INVALIDATES)) return -EPERM;
+  if (!hasStarted(vm)) return -EPERM;
+  beginWaiting();
   const met = overlapping(vm, start, end, 0); // the set is what it was at the start: publications wait
+  if (met < 0) return met;
   if (met > 0) {
     const result = lockTable(vm, WRITE_SIDE);
     if (result < 0) return result;
     atomic.add<u64>(vm.word(INVALIDATE_SEQ), 1); // before the count: who sees the count down sees this too
     atomic.sub<u32>(vm.word(IN_PROGRESS), 1);
+    atomic.store<u32>(thread, load<u32>(thread, T_IN_PROGRESS) - 1, T_IN_PROGRESS);
     trace.log(vm, trace.INVALIDATE, 0, trace.NOBODY, start, end, 0);
     if (result == 0) unlockTable(WRITE_SIDE);
   }
@@ -162,9 +171,9 @@ export function ageRange(vm: Vm, op: u32, start: u64, end: u64): i32 {
     }
     young |= found;
   }
+  // Under the same lock: who cannot get it must not have taken the flags either.
+  const late = young == 1 && op == CLEAR_FLUSH ? operate.tlbFlush(changetype<Pgt>(locked)) : 0;
   unlockTable(WRITE_SIDE);
-  if (next < 0) return next;
-  if (young != 1 || op != CLEAR_FLUSH) return young;
-  const late = flushAllTlb(vm);
-  return late != 0 ? late : 1;
+  if (young != 1 && next < 0) return next;
+  return late != 0 ? late : young;
 }

@@ -71,7 +71,9 @@ export function begin(vm: Vm, slot: u32, flags: u32, version: u32, gpa: u64, siz
   const result = lockSlots(vm);
   if (result != 0) return result;
   const kind = prepare(vm, slot, flags, gpa >> vm.pageShift, size >> vm.pageShift, hva);
-  if (kind <= <i32>NONE) unlockSlots(vm);
+  if (kind > <i32>NONE) return kind;
+  changeOf(vm).kind = NONE;
+  unlockSlots(vm);
   return kind;
 }
 
@@ -162,15 +164,15 @@ export function commit(vm: Vm, facts: u32): i32 {
   if (refused != 0) return refused;
   const result = beginPublishing(vm);
   if (result != 0) return result;
-  const before = change.kind == CREATE ? 0 : load<u32>(recordOf(vm, change.slot), R_FLAGS);
+  const kind = change.kind;
+  const before = kind == CREATE ? 0 : load<u32>(recordOf(vm, change.slot), R_FLAGS);
   const ended = publish(vm, change);
   endPublishing(vm);
   if (ended) freeBitmap(ended, endedUnits);
-  if (before & LOG_DIRTY && !(change.flags & LOG_DIRTY && change.kind != DELETE)) freeSplitCache(vm);
+  if (before & LOG_DIRTY && !(change.flags & LOG_DIRTY && kind != DELETE)) freeSplitCache(vm);
   trace.log(vm, trace.SLOT, 0, trace.NOBODY, change.base << vm.pageShift, change.pages << vm.pageShift,
-    <u64>change.slot | <u64>change.kind << 32 | <u64>change.flags << 40);
-  tellProtection(vm, change, before);
-  change.kind = NONE;
+    <u64>change.slot | <u64>kind << 32 | <u64>change.flags << 40);
+  tellProtection(vm, change, kind, before);
   return 0;
 }
 
@@ -201,14 +203,15 @@ function publish(vm: Vm, change: Change): usize {
     if (change.kind != FLAGS) insertSlot(vm, change.slot);
     atomic.store<u32>(record, VALID_SLOT, R_STATE);
   }
+  change.kind = NONE; // from here on it has happened, whatever becomes of this thread
   endEdition(vm);
   const kept: usize = stays ? change.bitmap : 0;
   return old == kept ? 0 : old;
 }
 
 /** Logging begins, or goes on at another place: all that is mapped has to fault before it is written to. */
-function tellProtection(vm: Vm, change: Change, before: u32): void {
-  const begins = change.kind == FLAGS ? ((change.flags & ~before) & LOG_DIRTY) != 0 : change.kind != DELETE && (change.flags & LOG_DIRTY) != 0;
+function tellProtection(vm: Vm, change: Change, kind: u32, before: u32): void {
+  const begins = kind == FLAGS ? ((change.flags & ~before) & LOG_DIRTY) != 0 : kind != DELETE && (change.flags & LOG_DIRTY) != 0;
   const protects = begins && !vm.has(INITIALLY_SET);
   setResult(0, change.base << vm.pageShift);
   setResult(1, protects ? change.pages << vm.pageShift : 0);

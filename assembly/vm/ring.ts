@@ -41,19 +41,35 @@ export function push(c: Context, slot: u32, page: u64): bool {
   return true;
 }
 
-// The entry that `takeHarvested` took.
-export let takenSlot: u32 = 0;
-export let takenPage: u64 = 0;
+// The entry that `seeHarvested` found.
+export let seenSlot: u32 = 0;
+export let seenPage: u64 = 0;
 
-/** Takes the oldest entry if the VMM has harvested it. One thread at a time: whoever has the slots_lock. */
-export function takeHarvested(c: Context): bool {
+/** Looks at the oldest entry, if the VMM has harvested it. One thread at a time: whoever has the slots_lock. */
+export function seeHarvested(c: Context): bool {
   const index = resetOf(c);
   if (!c.ring || index == pushedOf(c)) return false;
   const entry = entryAt(c, index);
   if (!(atomic.load<u32>(entry) & HARVESTED)) return false;
-  takenSlot = load<u32>(entry, 4);
-  takenPage = load<u64>(entry, 8);
-  atomic.store<u32>(entry, 0);
+  seenSlot = load<u32>(entry, 4);
+  seenPage = load<u64>(entry, 8);
+  return true;
+}
+
+/** That entry is free again. */
+export function takeSeen(c: Context): void {
+  const index = resetOf(c);
+  atomic.store<u32>(entryAt(c, index), 0);
   atomic.store<u32>(c.word(RESET), index + 1);
+}
+
+/** The ring goes: calls of `seeNext` go through what is left in it, harvested or not. */
+export function seeNext(c: Context): bool {
+  const index = resetOf(c);
+  if (!c.ring || index == pushedOf(c)) return false;
+  const entry = entryAt(c, index);
+  seenSlot = load<u32>(entry, 4);
+  seenPage = load<u64>(entry, 8);
+  takeSeen(c);
   return true;
 }

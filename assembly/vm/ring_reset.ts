@@ -1,17 +1,18 @@
 /**
  * KVM_RESET_DIRTY_RINGS: entries that the VMM has harvested are free again, and their pages protected. Neighbours in one slot go together,
- * in a window of 64 pages.
+ * in a window of 64 pages. No entry is taken without the write side, and the TLB is flushed before it is left: where that cannot be,
+ * the flush is owed, and the next reset begins with it.
  */
-import { EINVAL, ETIMEDOUT } from "../errno";
+import { EINVAL } from "../errno";
 import { setResult } from "../layout";
+import * as operate from "../operate";
 import { WRITE_SIDE } from "../operation";
-import { setBit } from "./bitmap";
+import { Pgt } from "../pgt";
 import { contextAt, contextOf } from "./context";
-import { lockSlots, lockTable, NO_TABLE, unlockSlots, unlockTable } from "./locks";
-import { protectPages, splitsWords } from "./protect";
-import { flushAllTlb } from "./range";
-import { takeHarvested, takenPage, takenSlot } from "./ring";
-import { base, bitmap, MAX_SLOTS, pages, readSlot } from "./slots";
+import { locked, lockSlots, lockTable, unlockSlots, unlockTable } from "./locks";
+import { protectPages, splitPages, splitsWords } from "./protect";
+import { seeHarvested, seenPage, seenSlot, takeSeen } from "./ring";
+import { base, MAX_SLOTS, pages, readSlot } from "./slots";
 import { MAX_CONTEXTS, RING, Vm } from "./vm";
 
 // The window: pages of one slot from `from` on, those in `mask`.
@@ -19,73 +20,78 @@ let windowSlot: u32 = 0;
 let windowFrom: u64 = 0;
 let windowMask: u64 = 0;
 
-/** Up to `limit` entries: how many. 1 in result 0: there may be more. */
+/** Up to `limit` entries: how many; or -errno, when none was taken. 1 in result 0: call again. */
 export function resetRings(vm: Vm, limit: u32): i32 {
   if (!vm.has(RING) || !limit) return -EINVAL;
   const refused = lockSlots(vm);
   if (refused != 0) return refused;
-  // Without the lock no entry is taken: what is freed must be protected. Splits let go of it, window by window.
-  const holds = splitsWords(vm) ? NO_TABLE : lockTable(vm, WRITE_SIDE);
-  if (holds < 0) {
+  locks = lockTable(vm, WRITE_SIDE);
+  if (locks < 0) {
     unlockSlots(vm);
-    return holds;
+    return locks;
   }
-  let total: u32 = 0;
-  let status: i32 = 0;
   windowMask = 0;
-  for (let id: u32 = 0; id < MAX_CONTEXTS && total < limit && status == 0; id++) {
+  let total: u32 = 0;
+  for (let id: u32 = 0; id < MAX_CONTEXTS && total < limit && locks >= 0; id++) {
     const context = contextOf(vm, id);
-    if (!context) continue;
-    while (total < limit && status == 0 && takeHarvested(contextAt(context))) {
+    while (context && total < limit && seeHarvested(contextAt(context)) && include(vm)) {
+      takeSeen(contextAt(context));
       total++;
-      status = include(vm);
     }
-    if (status == 0) status = protectWindow(vm);
+    protectWindow(vm);
   }
-  if (holds == 0) unlockTable(WRITE_SIDE);
-  const late = total ? flushAllTlb(vm) : 0;
+  if (total) vm.owesFlush = 1;
+  const late = settle(vm);
+  if (locks == 0) unlockTable(WRITE_SIDE);
   unlockSlots(vm);
-  setResult(0, <u64>(total == limit));
-  return status != 0 ? status : late != 0 ? late : <i32>total;
+  setResult(0, <u64>(total == limit || vm.owesFlush != 0));
+  return late != 0 && total == 0 ? late : <i32>total;
 }
 
-/** Adds the entry just taken to the window, or protects the window and begins a new one. */
-function include(vm: Vm): i32 {
-  if (windowMask && takenSlot == windowSlot) {
-    const ahead = <i64>(takenPage - windowFrom);
+/** 0: this reset has the write side, NO_TABLE: there is nothing to lock, or why it could not be had again. */
+let locks: i32 = 0;
+
+/** The flush that this reset, or one before it, owes. Late: it is done, and somebody may still write unnoticed; owed still. */
+function settle(vm: Vm): i32 {
+  if (!vm.owesFlush) return 0;
+  if (locks < 0) return locks;
+  const late = locks == 0 ? operate.tlbFlush(changetype<Pgt>(locked)) : 0;
+  if (late == 0) vm.owesFlush = 0;
+  return late;
+}
+
+/** Adds the entry just seen to the window, or protects the window and begins a new one. False: the lock was lost on the way. */
+function include(vm: Vm): bool {
+  if (windowMask && seenSlot == windowSlot) {
+    const ahead = <i64>(seenPage - windowFrom);
     if (ahead >= 0 && ahead < 64) {
       windowMask |= <u64>1 << ahead;
-      return 0;
+      return true;
     }
     if (ahead < 0 && ahead > -64 && <u64>clz<u64>(windowMask) >= <u64>-ahead) {
-      windowFrom = takenPage;
+      windowFrom = seenPage;
       windowMask = windowMask << -ahead | 1;
-      return 0;
+      return true;
     }
   }
-  const status = protectWindow(vm);
-  windowSlot = takenSlot;
-  windowFrom = takenPage;
+  protectWindow(vm);
+  if (locks < 0) return false;
+  windowSlot = seenSlot;
+  windowFrom = seenPage;
   windowMask = 1;
-  return status;
+  return true;
 }
 
 /** A slot that is gone, or does not reach that far any more, has nothing to protect. */
-function protectWindow(vm: Vm): i32 {
+function protectWindow(vm: Vm): void {
   const mask = windowMask;
   windowMask = 0;
-  if (!mask || windowSlot >= MAX_SLOTS) return 0;
-  const found = readSlot(vm, windowSlot);
-  if (found <= 0) return found;
-  const last = windowFrom + 63 - clz<u64>(mask);
-  if (last >= pages) return 0;
-  const at = bitmap;
-  const status = protectPages(vm, base + windowFrom, mask);
-  if (status < 0 && status != -ETIMEDOUT && at) remember(at, windowFrom, mask);
-  return status;
-}
-
-/** Pages that could not be protected are dirty still. */
-function remember(at: usize, from: u64, mask: u64): void {
-  for (; mask; mask &= mask - 1) setBit(at, from + ctz<u64>(mask));
+  if (!mask || windowSlot >= MAX_SLOTS || readSlot(vm, windowSlot) <= 0) return;
+  if (windowFrom + 63 - clz<u64>(mask) >= pages || locks != 0) return;
+  const gfn = base + windowFrom;
+  protectPages(vm, gfn, mask);
+  if (!splitsWords(vm)) return;
+  unlockTable(WRITE_SIDE); // splitting takes it piece by piece
+  splitPages(vm, gfn, mask);
+  locks = lockTable(vm, WRITE_SIDE);
 }

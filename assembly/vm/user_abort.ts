@@ -20,6 +20,7 @@ import { EXTERNAL, injectAbort } from "./inject";
 import { locked, lockTable, NO_TABLE, unlockTable } from "./locks";
 import { inProgress, sequenceOf } from "./notifier";
 import { EXEC, Pending, pendingOf, PERMISSION, WRITE } from "./pending";
+import { takeBack } from "./protect";
 import { READONLY, recordOf, R_EDITION, R_PAGES } from "./slots";
 import * as trace from "./trace";
 import { DIC, HDBSS, MTE, Vm } from "./vm";
@@ -151,6 +152,7 @@ function install(c: Context, p: Pending, facts: u32, hostShift: u32, forced: boo
     retry(c);
     return -EAGAIN;
   }
+  if (pa + size > changetype<Pgt>(locked).paLimit) return -EFAULT; // the table could not hold it
   if (vm.has(MTE) && !(p.kind & PERMISSION) && !(facts & DEVICE) && facts & NO_MTE) return -EFAULT;
   prot = protFor(vm, p, facts);
   return p.kind & PERMISSION && size == granule ? relax(c, p) : map(c, p);
@@ -224,7 +226,10 @@ function conclude(c: Context, p: Pending, status: i32): i32 {
   if (own == 0 && prot & PROT_W) {
     setResult(6, 1);
     const marked = markDirtyIn(c.vm, c, p.slot, (dirtyIpa(p) >> c.vm.pageShift) - p.base);
-    if (marked < 0) return marked;
+    if (marked < 0) { // nobody can write to it before it is logged
+      takeBack(c.vm, dirtyIpa(p) >> c.vm.pageShift);
+      return marked;
+    }
   }
   if (status == 0 || status == -EAGAIN) return RESUME;
   if (status != -ENOMEM || c.cachedPages >= c.vm.minPages) return status;

@@ -85,6 +85,8 @@ export class Vm {
   ringEntries: u32;
   /** Memory cache for eager splits (a cache object), 0 until it is needed. */
   splitCache: usize;
+  /** 1: entries of rings were protected, and TLBs not flushed since (ring_reset.ts). */
+  owesFlush: u32;
   /** vCPU contexts that exist. */
   contexts: u32;
   /** Which context each CPU ran last: u16 by number of the CPU, 0 none; and its pages. */

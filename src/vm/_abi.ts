@@ -50,7 +50,7 @@ export interface VmCore {
   vm_region_commit(vm: number, facts: number): number;
   /** Gives the slots_lock back. Without a commit before: everything as it was, the old slot valid. */
   vm_region_end(vm: number): void;
-  /** The slot of this id: r[0] base IPA, r[1] bytes, r[2] hva, r[3] flags, r[4] bitmap pointer or 0, r[5] 1 INVALID. 0: absent. */
+  /** The slot of this id: r[0] base IPA, r[1] bytes, r[2] hva, r[3] flags, r[4] bitmap pointer or 0, r[5] 1 INVALID. 0: absent; -ETIMEDOUT. */
   vm_slot(vm: number, slot: number): number;
   /** The slot at place `index` in ascending gfn: its id, r as vm_slot; -ENOENT beyond the last. */
   vm_slot_at(vm: number, index: number): number;

@@ -3,8 +3,8 @@
  * lock held; finished in the core. One at a time: the request and the answer are objects of the vCPU, used over and over.
  */
 import type { Context } from "../_context.ts";
-import { EBUSY, Stage2Error } from "../errors.ts";
-import { ABORT, CALL } from "./_abi.ts";
+import { EAGAIN, EBUSY, Stage2Error } from "../errors.ts";
+import { ABORT, CALL, FACT } from "./_abi.ts";
 import type { VmPlace } from "./_place.ts";
 import { type BackingAnswer, Request, Resolved } from "./backing.ts";
 import { MmioAccess, type RegisterFile, skipInstruction } from "./mmio.ts";
@@ -42,12 +42,16 @@ export class Aborts {
   readonly #place: VmPlace;
   readonly #context: Context;
   readonly #registers: RegisterFile;
-  readonly #resolved = new Resolved();
+  readonly #resolved: Resolved;
   /** Between begin and finish. */
   #isOpen = false;
   #outcome: AbortOutcome = RESUME;
   #mmio: MmioAccess | undefined;
+  /** Between a question to a device and its answer. */
+  isAsking = false;
+  /** Physical pages + 1 that the backing is to be told of: used; dirty. */
   #young = 0;
+  #dirty = 0;
   // The last library call: numbers, so that handling an abort makes no object.
   #call: number = CALL.NONE;
   #ipa = 0;
@@ -62,6 +66,7 @@ export class Aborts {
     this.#context = place.context;
     this.#registers = registers;
     this.request = new Request(id);
+    this.#resolved = new Resolved(place.pageShift, place.outputLimit);
   }
 
   /** What the last abort came to, unless it is open. */
@@ -88,7 +93,7 @@ export class Aborts {
 
   /** First part: ABORT, or a negative errno. Its results are taken over. */
   begin(pointer: number, abort: GuestAbort, hpfar: bigint, flags: number): number {
-    if (this.#isOpen) throw this.#stillOpen();
+    if (this.#isOpen || this.isAsking) throw this.#stillOpen();
     const context = this.#context;
     context.setArgument(0, abort.esr);
     context.setArgument(1, abort.far);
@@ -103,7 +108,7 @@ export class Aborts {
 
   /** What there is to be done cannot be told any more: the guest tries again. */
   retry(): number {
-    if (this.#isOpen) throw this.#stillOpen();
+    if (this.#isOpen || this.isAsking) throw this.#stillOpen();
     this.#forgetCall();
     this.#outcome = RESUME;
     return ABORT.RESUME;
@@ -111,21 +116,32 @@ export class Aborts {
 
   #forgetCall(): void {
     this.#call = CALL.NONE;
-    this.#ipa = this.#size = this.#prot = this.#result = this.#young = 0;
+    this.#ipa = this.#size = this.#prot = this.#result = this.#young = this.#dirty = 0;
     this.#usedHostSize = this.#retried = false;
   }
 
-  /** Whether a host page was found to be in use, by an access-flag fault: tells the backing. */
-  tellAccessed(): void {
-    const pa = this.#young;
-    if (pa === 0) return;
-    this.#young = 0;
-    this.#place.memory?.accessed?.(pa - 1);
+  /** The abort that was handled has to be taken again: an invalidation came between, or another vCPU's fault. */
+  get wasOvertaken(): boolean {
+    return this.wasVoid && this.#resolved.facts !== FACT.CHANGED;
+  }
+
+  /** The same, or the backing said so. */
+  get wasVoid(): boolean {
+    return this.#retried || this.#result === -EAGAIN;
+  }
+
+  /** Tells the backing that a page of the host was found to be in use, or may be written now. It does what it likes. */
+  tell(): void {
+    const { memory } = this.#place;
+    const [young, dirty] = [this.#young, this.#dirty];
+    this.#young = this.#dirty = 0;
+    if (young !== 0) this.#place.callback(() => memory?.accessed?.(young - 1));
+    if (dirty !== 0) this.#place.callback(() => memory?.dirtied?.(dirty - 1));
   }
 
   /** What the backing says, checked. */
   answer(answer: BackingAnswer): void {
-    this.#resolved.take(answer, this.#place.pageShift);
+    this.#resolved.take(answer, this.request.hva);
   }
 
   /** Last part: ABORT, or a negative errno; -EBUSY leaves it open. */
@@ -212,11 +228,11 @@ export class Aborts {
     this.#result = context.resultLevel(4);
     this.#usedHostSize = context.resultNumber(5) === 1;
     this.#retried = context.resultNumber(7) === 1;
-    if (context.resultNumber(6) === 1) this.#place.memory?.dirtied?.(this.#resolved.pa);
+    if (context.resultNumber(6) === 1) this.#dirty = this.#resolved.pa + 1;
   }
 
   #stillOpen(): Stage2Error {
-    const message = "handleAbort: another abort of this vCPU waits for its page";
+    const message = "handleAbort: another abort of this vCPU waits for its answer";
     return new Stage2Error("EBUSY", message, { vcpu: this.request.vcpu }, EBUSY);
   }
 }

@@ -1,10 +1,12 @@
 /** Operations on everything that a VM maps, slot by slot; and on devices. */
-import type { Stage2Error } from "../errors.ts";
-import { type Address, address, byteCount, fields, flagOption } from "../range.ts";
+import { EINVAL, Stage2Error } from "../errors.ts";
+import { type Address, address, byteCount, fields, flagOption, knownOptions } from "../range.ts";
 import type { VmPlace } from "./_place.ts";
 import { FLUSH, UNMAP, rangeSteps } from "./_steps.ts";
 import { type Work, tried } from "./_work.ts";
+import { asynchronous, isPromise } from "./bus.ts";
 import { type Memslot, memslotResult } from "./memslots.ts";
+import type { HostRange } from "./notifiers.ts";
 
 /** Pages that one step maps. */
 const STEP_PAGES = 4096;
@@ -60,8 +62,9 @@ export function* unmapAllSteps(place: VmPlace): Work<void> {
 function mappedParts(place: VmPlace, slot: Memslot): { ipa: number; size: number }[] {
   const { memory, pageSize } = place;
   if (memory?.mapped === undefined) return [slot];
-  const parts = place.callback(() => [...(memory.mapped?.(slot.hva, slot.size) ?? [])]);
-  return parts.flatMap(({ hva, size }) => {
+  const parts = place.callback(() => partsOf(memory.mapped?.(slot.hva, slot.size)));
+  return parts.flatMap((part) => {
+    const { hva, size } = fields(part);
     const start = Math.max(address(hva, "hva"), slot.hva);
     const end = Math.min(hva + byteCount(size, hva), slot.hva + slot.size);
     if (start >= end) return [];
@@ -71,12 +74,26 @@ function mappedParts(place: VmPlace, slot: Memslot): { ipa: number; size: number
   });
 }
 
+/** @throws Stage2Error `BAD_OPTION` if they are none */
+function partsOf(answer: unknown): HostRange[] {
+  if (isPromise(answer)) throw asynchronous(answer, "mapped must tell the parts at once");
+  if (typeof (answer as Iterable<HostRange> | undefined)?.[Symbol.iterator] === "function") {
+    return [...(answer as Iterable<HostRange>)];
+  }
+  throw new Stage2Error("BAD_OPTION", "mapped must give something to iterate over", { answer });
+}
+
 /** `kvm_phys_addr_ioremap`. */
 export function* ioremapSteps(place: VmPlace, request: IoremapRequest): Work<void> {
-  const ipa = address(fields(request).ipa, "ipa");
+  knownOptions("ioremap", request, ["ipa", "pa", "size", "writable"]);
+  const ipa = address(request.ipa, "ipa");
   const pa = address(request.pa, "pa");
   const size = byteCount(request.size, ipa);
   const writable = flagOption("writable", request.writable ?? true) ? 1 : 0;
+  if (pa + size > place.outputLimit) {
+    const message = `ioremap: pa must lie below 2^${Math.log2(place.outputLimit)}`;
+    throw new Stage2Error("EINVAL", message, { pa, size }, EINVAL);
+  }
   const whole = size + (ipa % place.pageSize);
   let done = 0;
   const step = (): number => {

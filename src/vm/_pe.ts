@@ -59,11 +59,14 @@ export function enterGuest(pe: Vcpu, { hcr, vtcr }: GuestControls): void {
   if (hcrEl2 !== wanted || vtcrEl2 !== vtcr) pe.setRegisters({ hcrEl2: wanted, vtcrEl2: vtcr });
 }
 
-/** A PE of the same engine and thread. @throws Stage2Error `BAD_OPTION`, `FOREIGN` */
+/** A PE of the same engine and thread. @throws Stage2Error `BAD_OPTION`, `FOREIGN`, `DISPOSED` */
 export function checkedPe(place: VmPlace, pe: unknown): Vcpu {
   if (!(pe instanceof Vcpu)) {
     throw new Stage2Error("BAD_OPTION", "cpu must be a Vcpu of the engine", { cpu: pe });
   }
-  if (pe.cpu.context === place.context) return pe;
-  throw new Stage2Error("FOREIGN", "the vCPU belongs to another engine");
+  if (pe.cpu.context !== place.context) {
+    throw new Stage2Error("FOREIGN", "the vCPU belongs to another engine");
+  }
+  void pe.cpu.pointer; // refuses one that was disposed
+  return pe;
 }

@@ -1,10 +1,10 @@
 /** A VM's place in the engine: its pointer while it is open, what is behind its memory, what this thread has of it. */
-import type { Core } from "../_abi.ts";
+import { type Core, OPTION } from "../_abi.ts";
 import { type Context, disposed } from "../_context.ts";
 import { refusal, refuseLocked } from "../_outcome.ts";
 import { SPINS, mayBlock } from "../_patience.ts";
 import { type Shape, TableCore } from "../_table.ts";
-import { EBUSY, type Stage2Error } from "../errors.ts";
+import { EBUSY, EDEADLK, Stage2Error } from "../errors.ts";
 import { VM_OPTION, type VmCore } from "./_abi.ts";
 import type { Backing } from "./backing.ts";
 import type { Bus } from "./bus.ts";
@@ -31,11 +31,20 @@ export interface VmFacts {
   readonly owned: boolean;
   readonly memory: Backing | undefined;
   readonly bus: Bus | undefined;
+  /** Number of the first event that can be its own; undefined if not known. */
+  readonly firstEvent?: number;
 }
 
 /** The first result word of the argument block; and where the memory's first word of an engine can be. */
 const RESULT = 8;
 const LOWEST_WORD = 65536;
+/** With 64K pages either gives addresses of 52 bits. */
+const LONG_64K = OPTION.LPA2 | OPTION.PA52;
+/** A thread waits on it for time to pass. */
+const NAP = 1;
+/** The VM whose slots_lock a thread's asynchronous operation has. */
+export const slotsHolders = new WeakMap<Context, VmPlace>();
+let napWord: Int32Array | undefined;
 
 export class VmPlace {
   readonly context: Context;
@@ -48,6 +57,9 @@ export class VmPlace {
   readonly options: number;
   readonly generation: number;
   readonly owned: boolean;
+  /** Physical addresses that its page table can hold lie below. */
+  readonly outputLimit: number;
+  readonly firstEvent: number | undefined;
   /** The page table, to look at. */
   readonly table: TableCore;
   /** vCPUs of this thread. */
@@ -69,6 +81,9 @@ export class VmPlace {
     this.pageShift = shape.pageShift;
     this.pageSize = 2 ** shape.pageShift;
     this.options = options;
+    const isLong = (shape.bits & (shape.pageShift === 16 ? LONG_64K : OPTION.LPA2)) !== 0;
+    this.outputLimit = isLong ? 2 ** 52 : 2 ** 48;
+    this.firstEvent = facts.firstEvent;
     this.owned = owned;
     this.memory = memory;
     this.bus = bus;
@@ -127,6 +142,13 @@ export class VmPlace {
     }
   }
 
+  /** A moment in which other threads come further, if this one may block. */
+  nap(): void {
+    if (!this.#mayBlock) return;
+    napWord ??= new Int32Array(new SharedArrayBuffer(4));
+    Atomics.wait(napWord, 0, 0, NAP);
+  }
+
   /** How this thread waits, see {@link Context.patience}. */
   #configure(blocks: boolean): void {
     this.core.thread_configure(blocks ? 1 : 0, SPINS, this.context.patience);
@@ -166,8 +188,7 @@ export class VmPlace {
 
   /** Ends with its engine: what no other thread could use is given back, the VM itself stays for the others. */
   close(): void {
-    if (this.isOpen) this.#closeParts();
-    this.#parts.clear();
+    this.#closeParts(); // also if its owner has disposed it: each looks whether it is still there
     this.#pointer = 0;
   }
 
@@ -182,13 +203,29 @@ export class VmPlace {
 
   /** The error if it is destroyed all the same. */
   #give(): Stage2Error | undefined {
-    refuseLocked(this.context, "dispose", this.core.vm_describe(this.#pointer) >>> 0);
+    refuseLocked(
+      this.context,
+      "dispose",
+      this.owned ? undefined : this.core.vm_describe(this.#pointer) >>> 0,
+    );
+    if (this.owned) this.#refuseInside();
     this.#closeParts();
     if (!this.owned) return undefined;
     const status = this.core.vm_destroy(this.#pointer);
     const error = status < 0 ? this.refusal(status, "dispose") : undefined;
     if (error !== undefined && this.isOpen) throw error;
     return error;
+  }
+
+  /** Inside the bracket of a vCPU, or with a slots_lock, nothing is destroyed: that is found before the parts are gone. */
+  #refuseInside(): void {
+    const { context, core } = this;
+    core.thread_describe(core.thread_number());
+    if (context.resultNumber(1) !== 0) throw this.refusal(-EDEADLK, "dispose");
+    const holder = slotsHolders.get(context);
+    if (holder === undefined || holder === this) return;
+    const message = "dispose: an operation of this thread on another VM has its slots_lock";
+    throw new Stage2Error("EDEADLK", message, {}, EDEADLK);
   }
 
   #closeParts(): void {

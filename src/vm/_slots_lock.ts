@@ -2,7 +2,7 @@
 import type { Context } from "../_context.ts";
 import { Limit, Turns } from "../_turns.ts";
 import { EDEADLK, ETIMEDOUT, Stage2Error } from "../errors.ts";
-import type { VmPlace } from "./_place.ts";
+import { type VmPlace, slotsHolders } from "./_place.ts";
 import { type Work, type WorkOptions, atOnce, checkedWork, inSlices } from "./_work.ts";
 
 /** Milliseconds that a request waits for those before it, which may take as long as they need. */
@@ -49,10 +49,12 @@ export async function slotsInSlices<T>(
     throw new Stage2Error("ETIMEDOUT", message, {}, ETIMEDOUT);
   }
   queue.owner = operation;
+  slotsHolders.set(place.context, place);
   try {
     return await inSlices(place, work, options);
   } finally {
     queue.owner = undefined;
+    slotsHolders.delete(place.context);
     queue.turns.leave();
   }
 }

@@ -1,13 +1,15 @@
 /** The abort handler of a vCPU: `kvm_handle_guest_abort`, at once or as its backing and its devices answer. */
-import { EAGAIN, EBUSY, Stage2Error } from "../errors.ts";
+import { EBUSY, EINVAL, Stage2Error } from "../errors.ts";
 import { Fault } from "../fault.ts";
-import { integerOption, knownOptions } from "../range.ts";
+import { fields, knownOptions } from "../range.ts";
 import { ABORT } from "./_abi.ts";
+import { Attempts, type RunOptions } from "./_attempts.ts";
 import { hpfarOf } from "./_fault_address.ts";
+import { answered } from "./_later.ts";
 import type { VcpuContext } from "./_vcpu_context.ts";
 import { checkedWork, untilFree, withHint } from "./_work.ts";
 import type { BackingAnswer } from "./backing.ts";
-import { isPromise } from "./bus.ts";
+import { asynchronous, isPromise } from "./bus.ts";
 import type { MmioAccess } from "./mmio.ts";
 import {
   type AbortOutcome,
@@ -21,20 +23,16 @@ import {
   ownFault,
 } from "./outcome.ts";
 
-/** How {@link VmVcpu.run} runs. */
-export interface RunOptions {
-  /** Aborts that may be handled for one access, 1 to 2^31 - 1. Default 1,000. */
-  attempts?: number;
-}
-
 /** The same for what waits. */
 export interface AsyncOptions {
   /** Ends the waiting: the promise is rejected with its reason, and the abort has not happened. */
   signal?: AbortSignal;
 }
 
-const ATTEMPTS = 1000;
-const MOST_ATTEMPTS = 2 ** 31 - 1;
+const ENOSYS = 38;
+const NO_SYNDROME =
+  ": the syndrome does not describe the access: add it with Fault.withSyndrome, or see Vm.enableNisvExits";
+const ASYNC = "the backing is asynchronous: use handleAbortAsync";
 
 /** The part of {@link VmVcpu} that handles aborts. */
 export class VmVcpuAborts {
@@ -50,11 +48,12 @@ export class VmVcpuAborts {
    * Handles an abort that the guest took to EL2. What is at the page is asked of the VM's {@link Backing}, with no lock held; then the
    * page is mapped, or its permissions relaxed, under the read side of the mmu_lock, beside faults of other vCPUs.
    *
-   * Nothing has changed if it throws: `EFAULT` no page can be had there, or no such fault can be handled; `ENOMEM` no table page
+   * Nothing has changed if it throws, but for the last: `EFAULT` no page can be had there, or no such fault can be handled; `ENOMEM` no table page
    * is left; `ENOSYS` an access to a device by an instruction that the syndrome does not describe, see
    * {@link Vm.enableNisvExits}; `EBUSY` an abort of this vCPU waits for its page, or this thread may not block and the
    * mmu_lock is taken: {@link handleAbortAsync}; `ETIMEDOUT`, `EDEADLK` as every operation that takes the lock; `BAD_OPTION`
-   * for what is no abort, and for answers of the backing and the bus that are none, or promises; what the backing throws.
+   * for what is no abort, and for answers of the backing and the bus that are none, or promises; `EINVAL` for a fault of a CPU on
+   * which it is not loaded; what the backing throws. What `dirtied` and `accessed` throw comes when all has been done.
    */
   handleAbort(abort: GuestAbort): AbortOutcome {
     const { vcpu } = this;
@@ -66,13 +65,13 @@ export class VmVcpuAborts {
     const finished = vcpu.aborts.finish(vcpu.samePointer);
     if (finished === -EBUSY) vcpu.aborts.cancel(vcpu.samePointer);
     if (finished < 0) throw this.#refused(finished);
-    return vcpu.aborts.outcome;
+    return this.#settled();
   }
 
   /**
    * The same where the backing or the bus answers with promises, and on threads that may not block. While it waits another abort
-   * of this vCPU is refused (`EBUSY`).
-   * @throws Stage2Error as {@link handleAbort}, and `DISPOSED` if the vCPU comes to its end; an aborted signal's reason.
+   * of this vCPU is refused (`EBUSY`). What a device answers after a signal, or the end of the vCPU, is dropped.
+   * @throws Stage2Error as {@link handleAbort}, but `ETIMEDOUT` where the mmu_lock stays taken, and `DISPOSED` if the vCPU comes to its end; an aborted signal's reason.
    */
   async handleAbortAsync(abort: GuestAbort, options: AsyncOptions = {}): Promise<AbortOutcome> {
     const { place, aborts } = this.vcpu;
@@ -87,7 +86,7 @@ export class VmVcpuAborts {
       else if (begun > 0 && begun !== ABORT.RESOLVE) outcome = this.#settled();
       return begun;
     });
-    if (mmio !== undefined) return this.#deviceLater(mmio);
+    if (mmio !== undefined) return this.#deviceLater(mmio, signal);
     return status === ABORT.RESOLVE ? this.#resolveLater(signal) : (outcome as AbortOutcome);
   }
 
@@ -96,19 +95,18 @@ export class VmVcpuAborts {
    * outcome that is not "resume". A fault that the guest takes itself is an outcome "inject"; an access that a device of the bus
    * has made ends with "resume", what was read is in its register. Syndromes of accesses are the caller's to add:
    * {@link Fault.withSyndrome}.
-   * @throws Stage2Error `EAGAIN` if that many aborts were handled in vain; as {@link handleAbort}.
+   * @throws Stage2Error `EAGAIN` if that many aborts were handled in vain; `EINVAL` if it is not loaded on its CPU; as {@link handleAbort}.
    */
   run<T>(access: () => T | Fault, options: RunOptions = {}): T | Exit {
-    const attempts = checkedAttempts(options);
-    for (let attempt = 0; attempt < attempts; attempt++) {
-      const full = this.enter();
+    const attempts = new Attempts(this.vcpu, options, access);
+    for (; ; attempts.next()) {
+      const full = this.#enterLoaded();
       if (full !== undefined) return full;
       const result = access();
       if (!(result instanceof Fault)) return result;
       const outcome = ownFault(result) ?? this.handleAbort(result);
       if (outcome !== RESUME) return outcome;
     }
-    throw this.#inVain(attempts);
   }
 
   /** The same where the backing or the bus answers with promises, or the access itself. */
@@ -116,18 +114,17 @@ export class VmVcpuAborts {
     access: () => T | Fault | Promise<T | Fault>,
     options: RunOptions & AsyncOptions = {},
   ): Promise<T | Exit> {
-    const { signal, ...rest } = options;
-    const attempts = checkedAttempts(rest);
-    const waiting = signal === undefined ? {} : { signal };
-    for (let attempt = 0; attempt < attempts; attempt++) {
-      const full = this.enter();
+    const { signal, ...rest } = fields(options);
+    const attempts = new Attempts(this.vcpu, rest, access);
+    const waiting = checkedWork(signal === undefined ? {} : { signal });
+    for (; ; await attempts.nextLater()) {
+      const full = this.#enterLoaded();
       if (full !== undefined) return full;
       const result = await access();
       if (!(result instanceof Fault)) return result;
       const outcome = ownFault(result) ?? (await this.handleAbortAsync(result, waiting));
       if (outcome !== RESUME) return outcome;
     }
-    throw this.#inVain(attempts);
   }
 
   /** Whether the guest may run: the outcome if its dirty ring is full. {@link run} asks by itself. */
@@ -137,8 +134,23 @@ export class VmVcpuAborts {
     return vcpu.place.core.vm_vcpu_ring_full(vcpu.pointer) === 1 ? RING_FULL : undefined;
   }
 
+  #enterLoaded(): DirtyRingFull | undefined {
+    this.#checkLoaded();
+    return this.enter();
+  }
+
+  /** A fault of the CPU is this vCPU's only while it is loaded there. */
+  #checkLoaded(): void {
+    const { id, isLoaded } = this.vcpu;
+    if (isLoaded) return;
+    void this.vcpu.pointer; // its end comes first
+    const message = "handleAbort: the vCPU is not loaded on its CPU: load it first";
+    throw new Stage2Error("EINVAL", message, { vcpu: id }, EINVAL);
+  }
+
   #begin(abort: GuestAbort, mayRetry = false): number {
     const { aborts, flags, pe, pointer } = this.vcpu;
+    if (abort instanceof Fault) this.#checkLoaded();
     const hpfar = hpfarOf(pe, abort);
     if (hpfar === undefined) return aborts.retry();
     const status = aborts.begin(pointer, abort, hpfar, flags);
@@ -149,7 +161,7 @@ export class VmVcpuAborts {
   #settled(): AbortOutcome {
     const { aborts } = this.vcpu;
     const { outcome } = aborts; // before the backing hears of it, and does what it likes
-    aborts.tellAccessed();
+    aborts.tell();
     return outcome;
   }
 
@@ -158,7 +170,7 @@ export class VmVcpuAborts {
     const { aborts } = this.vcpu;
     try {
       const answer = this.#ask();
-      if (isPromise(answer)) throw asynchronous(answer);
+      if (isPromise(answer)) throw asynchronous(answer, ASYNC);
       aborts.answer(answer);
     } catch (error) {
       aborts.cancel(this.vcpu.livePointer);
@@ -179,11 +191,11 @@ export class VmVcpuAborts {
     try {
       void vcpu.pointer; // it may have come to its end since the abort was begun
       const answer = this.#ask();
-      aborts.answer(isPromise(answer) ? await this.#answered(answer, signal) : answer);
+      aborts.answer(isPromise(answer) ? await answered(vcpu, answer, signal) : answer);
       await untilFree(place, "handleAbort", signal, () => {
         const status = aborts.finish(vcpu.pointer);
         if (status < 0 && status !== -EBUSY) throw this.#refused(status);
-        outcome = aborts.outcome;
+        if (status > 0) outcome = this.#settled();
         return status;
       });
     } catch (error) {
@@ -193,54 +205,36 @@ export class VmVcpuAborts {
     return outcome;
   }
 
-  /** The answer, unless the signal or the end of the vCPU come first. */
-  async #answered(
-    answer: Promise<unknown>,
-    signal: AbortSignal | undefined,
-  ): Promise<BackingAnswer> {
-    const { vcpu } = this;
-    let abort = (): void => {};
-    try {
-      return await new Promise<BackingAnswer>((resolve, reject) => {
-        abort = () => reject(signal?.reason as Error);
-        vcpu.interrupt = reject;
-        if (signal?.aborted === true) abort();
-        signal?.addEventListener("abort", abort, { once: true });
-        answer.then(resolve as (answer: unknown) => void, reject);
-      });
-    } finally {
-      signal?.removeEventListener("abort", abort);
-      vcpu.interrupt = undefined;
-    }
-  }
-
   #device(mmio: MmioAccess): AbortOutcome {
     const { bus } = this.vcpu.place;
-    return bus !== undefined && mmio.handledBy(bus) ? COMPLETED : mmio.exit();
+    if (bus === undefined) return mmio.exit();
+    const answer = mmio.ask(bus);
+    if (isPromise(answer)) {
+      throw asynchronous(answer, "the bus is asynchronous: use handleAbortAsync");
+    }
+    return mmio.take(answer) ? COMPLETED : mmio.exit();
   }
 
-  async #deviceLater(mmio: MmioAccess): Promise<AbortOutcome> {
-    const { bus } = this.vcpu.place;
-    return bus !== undefined && (await mmio.handledLaterBy(bus)) ? COMPLETED : mmio.exit();
+  async #deviceLater(mmio: MmioAccess, signal: AbortSignal | undefined): Promise<AbortOutcome> {
+    const { vcpu } = this;
+    const { aborts, place } = vcpu;
+    if (place.bus === undefined) return mmio.exit();
+    let answer = mmio.ask(place.bus);
+    if (isPromise(answer)) {
+      aborts.isAsking = true;
+      try {
+        answer = await answered(vcpu, answer, signal);
+      } finally {
+        aborts.isAsking = false;
+      }
+    }
+    return mmio.take(answer) ? COMPLETED : mmio.exit();
   }
 
   #refused(status: number): Stage2Error {
     const { place, id } = this.vcpu;
-    return withHint(place.refusal(status, "handleAbort", { vcpu: id }), "handleAbort");
+    const error = place.refusal(status, "handleAbort", { vcpu: id });
+    if (error.errno === ENOSYS) error.message += NO_SYNDROME;
+    return withHint(error, "handleAbort");
   }
-
-  #inVain(attempts: number): Stage2Error {
-    const message = `run: the access aborts for ever, or ${attempts} times`;
-    return new Stage2Error("EAGAIN", message, { vcpu: this.vcpu.id, attempts }, EAGAIN);
-  }
-}
-
-function checkedAttempts(options: RunOptions): number {
-  knownOptions("run", options, ["attempts"]);
-  return integerOption("attempts", options.attempts ?? ATTEMPTS, 1, MOST_ATTEMPTS);
-}
-
-function asynchronous(answer: Promise<unknown>): Stage2Error {
-  Promise.resolve(answer).catch(() => {}); // what becomes of it nobody hears: this error comes in its place
-  return new Stage2Error("BAD_OPTION", "the backing is asynchronous: use handleAbortAsync");
 }

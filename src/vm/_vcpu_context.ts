@@ -20,6 +20,12 @@ export interface VcpuLoad {
   readonly rolledOver: boolean;
 }
 
+/** A guest's caches are on; its control registers are trapped to notice a change. */
+export interface Caches {
+  readonly on: boolean;
+  readonly trapped: boolean;
+}
+
 /** VTCR_EL2.VS: VMIDs of 16 bits; and the highest of 8. */
 const VTCR_VS = 1n << 19n;
 const NARROW = 0xff;
@@ -34,8 +40,8 @@ export class VcpuContext implements Part, RegisterFile {
   /** The CPU that it is loaded on, or was last. */
   pe: Vcpu;
   isLoaded = false;
-  /** What the guest does with its caches: they are on; its control registers are trapped to notice a change. */
-  readonly caches: { on: boolean; trapped: boolean };
+  /** What the guest does with its caches. */
+  caches: Caches;
   /** It may be kept from running by its dirty ring. Rings are there before vCPUs. */
   readonly hasRing: boolean;
   /** Ends what waits for the backing. */

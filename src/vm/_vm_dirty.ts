@@ -1,5 +1,12 @@
 /** Notifiers, dirty logs, and the guest's bytes, of a VM. */
-import { type Address, address, flagOption, integerOption, knownOptions } from "../range.ts";
+import {
+  type Address,
+  address,
+  fields,
+  flagOption,
+  integerOption,
+  knownOptions,
+} from "../range.ts";
 import { AGE } from "./_abi.ts";
 import { slotsAtOnce, slotsInSlices } from "./_slots_lock.ts";
 import { VmSlots } from "./_vm_slots.ts";
@@ -11,6 +18,7 @@ import {
   ageSteps,
   aroundChange,
   aroundChangeLater,
+  checkedChange,
   endInvalidation,
   interval,
   startSteps,
@@ -18,7 +26,8 @@ import {
 
 /** How a dirty log is handed out. */
 export interface DirtyLogOptions {
-  /** No copy is made: the bits are those of the engine's memory, good until the log of the slot is next got or cleared. Default off. */
+  /** No copy is made: the bits are those of the engine's memory, good until the log of the slot is next got or cleared, is
+   * turned off, or the slot or the VM goes. Default off. */
   view?: boolean;
 }
 
@@ -60,7 +69,7 @@ export class VmDirty extends VmSlots {
 
   /** Start, the change, and the end, whatever happens. @throws Stage2Error as these; what `change` throws. */
   invalidate(range: HostRange, change: () => void): void {
-    atOnce(this.place, aroundChange(this.place, interval(range), change));
+    atOnce(this.place, aroundChange(this.place, interval(range), checkedChange(change)));
   }
 
   /** The same in slices; the change may be asynchronous. @throws Stage2Error as {@link invalidate}; an aborted signal's reason. */
@@ -69,7 +78,7 @@ export class VmDirty extends VmSlots {
     change: () => void | Promise<void>,
     options: WorkOptions = {},
   ): Promise<void> {
-    return aroundChangeLater(this.place, interval(range), change, options);
+    return aroundChangeLater(this.place, interval(range), checkedChange(change), options);
   }
 
   /** Whether any page was used, which no longer counts; TLBs are flushed if so (`clear_flush_young`). @throws Stage2Error as {@link invalidateStart} */
@@ -119,7 +128,7 @@ export class VmDirty extends VmSlots {
     slot: number,
     options: DirtyLogOptions & WorkOptions = {},
   ): Promise<DirtyLog> {
-    const { view, ...rest } = options;
+    const { view, ...rest } = fields(options);
     const work = getLog(this.place, slot, viewOf({ view: view ?? false }));
     return slotsInSlices(this.place, "getDirtyLog", work, rest);
   }
@@ -181,7 +190,8 @@ export class VmDirty extends VmSlots {
 
   /**
    * Writes guest memory, as the host or a device does (`kvm_write_guest`): its pages are dirty then.
-   * @throws Stage2Error `EFAULT` where there is none, or it is read-only: what lies before is written; `BAD_OPTION`, `BAD_ADDRESS`.
+   * @throws Stage2Error `EFAULT` where there is none, or it is read-only: what lies before is written, and dirty; what the backing throws: the page where it
+   *   stopped is dirty too; `BAD_OPTION`, `BAD_ADDRESS`.
    */
   writeGuest(ipa: Address, bytes: Uint8Array): void {
     transfer(writing(this.place, checkedPlace(ipa, bytes), bytes));

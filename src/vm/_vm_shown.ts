@@ -39,10 +39,16 @@ const MOST_VCPUS = 512;
 /** Result word of vm_describe: the VMID in TLBs. */
 const VMID = 2;
 
+/** A VM's page table goes with the VM, and so does this look at it. */
+class TableView extends Stage2View {
+  /** Does nothing. */
+  override dispose(): void {}
+}
+
 /** The part of {@link Vm} that is looked at. */
 export class VmShown extends VmDirty {
   readonly #vcpus = new Set<VmVcpu>();
-  #view: Stage2View | undefined;
+  #view: TableView | undefined;
 
   /** Makes a vCPU of this thread. @throws Stage2Error `EEXIST` for an id that is taken, `EINVAL` above 511; `ENOMEM`, `EMFILE`; `BAD_OPTION`, `FOREIGN`. */
   createVcpu(options: VmVcpuOptions = {}): VmVcpu {
@@ -96,10 +102,10 @@ export class VmShown extends VmDirty {
     return this.place.isOpen;
   }
 
-  /** The page table, to look at: nothing there changes it, and {@link Engine.vcpu} refuses it. @throws Stage2Error `DISPOSED` after {@link release} */
+  /** The page table, to look at: nothing there changes it, and {@link Engine.vcpu} refuses it; its `dispose` does nothing. @throws Stage2Error `DISPOSED` after {@link release} */
   get stage2(): Stage2View {
     void this.pointer;
-    this.#view ??= new Stage2View(this.place.table);
+    this.#view ??= new TableView(this.place.table);
     return this.#view;
   }
 
@@ -133,7 +139,7 @@ export class VmShown extends VmDirty {
   }
 
   /**
-   * What was logged of this VM, oldest first, until nothing more is there: events of its {@link VmOptions.vmEvents}, and those of its page
+   * What was logged of this VM, oldest first, until nothing more is there; a loop may be left, the rest waits: events of its {@link VmOptions.vmEvents}, and those of its page
    * table ({@link VmOptions.events}) that carry its VMID. It takes the engine's log empty: what is of other VMs waits until they
    * are read, if this thread has read them before; everything else is dropped. {@link Engine.events} has all, in order.
    */

@@ -29,7 +29,7 @@ export class VmSlots extends VmCaps {
    * @throws Stage2Error `EINVAL` no multiples of the page size, an unknown flag, an id above 32,766, a change of what cannot be
    *   changed, ...; `EEXIST` another slot lies there; `EFAULT` beyond the IPA size; `ENOMEM`; `EDEADLK` an operation or an
    *   invalidation of this thread is not complete; `EBUSY`, `ETIMEDOUT` as every operation that takes locks; `BAD_OPTION`,
-   *   `BAD_ADDRESS`. Nothing has changed then, but that a slot which was to be moved is unmapped, and faults in afresh.
+   *   `BAD_ADDRESS`. Nothing has changed then, but that a slot which was to be deleted or moved is unmapped, and faults in afresh.
    */
   setMemslot(region: MemslotRegion): MemslotChange {
     const checked = checkedRegion(region);
@@ -38,7 +38,8 @@ export class VmSlots extends VmCaps {
 
   /**
    * The same in slices: other tasks of this thread run between them, aborts and invalidations too. An operation of this thread that
-   * needs the slots_lock waits for it, or if it is synchronous is refused. The signal is heard until the new set is published.
+   * needs the slots_lock waits for it, or if it is synchronous is refused. The signal is heard until the new set is published; a slot
+   * that was to be deleted is there then, but may be unmapped in part, and faults in afresh.
    * @throws Stage2Error as {@link setMemslot}; an aborted signal's reason.
    */
   async setMemslotAsync(region: MemslotRegion, options: WorkOptions = {}): Promise<MemslotChange> {
@@ -78,7 +79,8 @@ export class VmSlots extends VmCaps {
 
   /**
    * Unmaps whole pages (`kvm_unmap_stage2_range`).
-   * @throws Stage2Error `EINVAL` without a page table, or for parts of pages; `ETIMEDOUT` as every operation that invalidates: it
+   * @throws Stage2Error `EINVAL` without a page table, or for parts of pages; `ERANGE` beyond the IPA size; `BAD_OPTION`,
+   *   `BAD_ADDRESS`, `BAD_SIZE`; `ETIMEDOUT` as every operation that invalidates: it
    *   is complete then; as every operation that takes the mmu_lock.
    */
   unmapRange(range: Range): void {
@@ -145,7 +147,8 @@ export class VmSlots extends VmCaps {
 
   /**
    * Unmaps what is ordinary memory in all memslots (`stage2_unmap_vm`): the parts that {@link Backing.mapped} names.
-   * @throws Stage2Error as {@link unmapRange}, but for a missing page table: there is nothing then. What `mapped` throws.
+   * @throws Stage2Error as {@link unmapRange}, but for a missing page table: there is nothing then. What `mapped` throws; `BAD_OPTION`
+   *   for what it tells that are no parts.
    */
   unmapAll(): void {
     atOnce(this.place, unmapAllSteps(this.place));
@@ -158,7 +161,8 @@ export class VmSlots extends VmCaps {
 
   /**
    * Maps memory of an in-kernel device (`kvm_phys_addr_ioremap`): page by page, never executable. What lies before an error stays.
-   * @throws Stage2Error `EPERM` in protected mode; `ENOMEM`; `EAGAIN` something else is mapped there; as {@link unmapRange}.
+   * @throws Stage2Error `EPERM` in protected mode; `EINVAL` a physical address that the page table cannot hold: nothing is done;
+   *   `ENOMEM`; `EAGAIN` something else is mapped there; as {@link unmapRange}.
    */
   ioremap(request: IoremapRequest): void {
     atOnce(this.place, ioremapSteps(this.place, request));

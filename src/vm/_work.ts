@@ -5,7 +5,7 @@
  */
 import { disposed } from "../_context.ts";
 import { Limit, type Word, changed } from "../_turns.ts";
-import { EBUSY, Stage2Error } from "../errors.ts";
+import { EBUSY, ETIMEDOUT, Stage2Error } from "../errors.ts";
 import { knownOptions } from "../range.ts";
 import { nextSlice, sliceIsOver } from "./_idle.ts";
 import type { Part, VmPlace } from "./_place.ts";
@@ -40,11 +40,13 @@ export const FIRM = Symbol("firm");
 /** A call that changed nothing because something is taken, and may be made again. */
 export class Busy {
   readonly error: Stage2Error;
+  readonly operation: string;
   /** What is worth waiting on; undefined where the core does not say. */
   readonly word: Word | undefined;
 
-  constructor(error: Stage2Error, word: Word | undefined) {
+  constructor(error: Stage2Error, operation: string, word: Word | undefined) {
     this.error = error;
+    this.operation = operation;
     this.word = word;
   }
 }
@@ -71,21 +73,23 @@ export function atOnce<T>(place: VmPlace, work: Work<T>): T {
 
 /**
  * Makes a call of the core until what it needs is free: its result, which is no -EBUSY. `prepare` fills in the arguments before
- * each try. `also` is a refusal that time may end as well.
+ * each try. `also` is a refusal that time may end as well;
+ * `explain` says more than a refusal does.
  */
 export function* tried(
   place: VmPlace,
   operation: string,
   call: () => number,
   also = 0,
+  explain = withHint,
 ): Work<number> {
   while (true) {
     place.clearResult();
     const status = call();
     if (status !== -EBUSY && (also === 0 || status !== also)) return status;
     const word = { pointer: place.context.resultNumber(0), value: place.context.resultNumber(1) };
-    const error = withHint(place.refusal(status, operation), operation);
-    yield new Busy(error, place.isWord(word.pointer) ? word : undefined);
+    const error = explain(place.refusal(status, operation), operation);
+    yield new Busy(error, operation, place.isWord(word.pointer) ? word : undefined);
   }
 }
 
@@ -93,6 +97,15 @@ export function* tried(
 export function withHint(error: Stage2Error, operation: string): Stage2Error {
   if (error.errno === EBUSY) error.message += `: use ${operation}Async`;
   return error;
+}
+
+/** The refusal when the patience of an operation that waits without blocking is over. */
+export function waited(error: Stage2Error, place: VmPlace, operation: string): Stage2Error {
+  if (error.errno !== EBUSY) return error;
+  const { patience } = place.context;
+  const { waitingFor = "what it needs" } = error.details as { waitingFor?: string };
+  const message = `${operation}: ${waitingFor} was not free within ${patience} ms; nothing was done`;
+  return new Stage2Error("ETIMEDOUT", message, { ...error.details, patience }, ETIMEDOUT);
 }
 
 /** Runs it in slices. */
@@ -115,7 +128,7 @@ export async function untilFree(
     limit.check();
     const status = place.withoutBlocking(call);
     if (status !== -EBUSY) return status;
-    if (limit.left === 0) throw place.refusal(status, operation);
+    if (limit.left === 0) throw waited(place.refusal(status, operation), place, operation);
     await limit.pause(POLL, () => {});
   }
 }
@@ -224,11 +237,13 @@ class Run<T> implements Part {
   }
 
   /** Waits a little; after the thread's patience the refusal is thrown into the generator. */
-  async #wait({ error, word }: Busy): Promise<void> {
+  async #wait({ error, operation, word }: Busy): Promise<void> {
     const { context } = this.#place;
     const { signal } = this.#options;
     this.#busySince ??= performance.now();
-    if (performance.now() - this.#busySince >= context.patience) throw error;
+    if (performance.now() - this.#busySince >= context.patience) {
+      throw waited(error, this.#place, operation);
+    }
     const heard = signal === undefined || this.#isFirm ? {} : { signal };
     const limit = new Limit(heard, context.patience);
     await (word === undefined ? limit.pause(POLL, () => {}) : changed(context.memory, word, limit));

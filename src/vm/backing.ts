@@ -6,6 +6,7 @@
  */
 import { ACCESS_KIND, FACT, SLOT_FLAG } from "./_abi.ts";
 import { Stage2Error } from "../errors.ts";
+import { asynchronous, isPromise } from "./bus.ts";
 
 /** Memory behind host virtual addresses. Addresses and sizes are numbers, in bytes. */
 export interface Backing {
@@ -13,20 +14,24 @@ export interface Backing {
    * Which page is at the `hva`: found, or brought there. It is asked with no lock held. It may be asynchronous, then only
    * {@link VmVcpu.handleAbortAsync} can be used; it may throw or reject, which the caller of the abort handler is told; and
    * it may re-enter the VM, as a host does that breaks copy-on-write: {@link Vm.invalidate}. The `request` is the same
-   * object for all aborts of a vCPU: it is good until the abort has been handled.
+   * object for all aborts of a vCPU: it is good until the abort has been handled. An answer that makes no sense is refused
+   * (`BAD_OPTION`): so is a page that lies otherwise in its block than the `hva` does.
    */
   resolve(request: BackingRequest): BackingAnswer | Promise<BackingAnswer>;
-  /** The VMAs behind a new memslot, or one whose flags change. Default: ordinary memory, or none. */
+  /** The VMAs behind a new memslot, or one whose flags change: at once, no promise. Default: ordinary memory, or none. */
   inspect?(hva: number, size: number): BackingFacts;
-  /** The parts of the range that are mapped and not PFN-mapped, for {@link Vm.unmapAll}. Default: all of it. */
+  /** The parts of the range that are mapped and not PFN-mapped, for {@link Vm.unmapAll}: at once. Default: all of it. */
   mapped?(hva: number, size: number): Iterable<{ readonly hva: number; readonly size: number }>;
   /** Reads into all of `into`: whether there was memory. For {@link Vm.readGuest}. */
   read?(hva: number, into: Uint8Array): boolean | Promise<boolean>;
   /** Writes all `bytes`: whether there was memory that may be written. For {@link Vm.writeGuest}. */
   write?(hva: number, bytes: Uint8Array): boolean | Promise<boolean>;
-  /** The page was mapped writable: the host has to take it for dirty (`kvm_set_pfn_dirty`). */
+  /**
+   * The page was mapped writable: the host has to take it for dirty (`kvm_set_pfn_dirty`). What it throws, the caller of the abort
+   * handler is told; the page is mapped all the same.
+   */
   dirtied?(pa: number): void;
-  /** The page was used (`kvm_set_pfn_accessed`). */
+  /** The page was used (`kvm_set_pfn_accessed`). What it throws, the caller of the abort handler is told; it counts as used. */
   accessed?(pa: number): void;
 }
 
@@ -40,7 +45,7 @@ export interface BackingRequest {
   readonly exec: boolean;
   /** A page was mapped already and its permissions did not suffice. */
   readonly permission: boolean;
-  /** Intermediate physical address that failed, in units of 4 KiB whatever the page size. */
+  /** Intermediate physical address that failed, in bytes: a multiple of 4 KiB whatever the page size. */
   readonly ipa: number;
   /** Guest frame number: `ipa` in pages. */
   readonly gfn: number;
@@ -67,7 +72,10 @@ export interface PoisonedPage {
 
 /** A page of the host. */
 export interface HostPage {
-  /** Physical address of the page at the `hva`, a multiple of the page size; inside of a block, with the offset. */
+  /**
+   * Physical address of the page at the `hva`, a multiple of the page size; inside of a block, with the offset. Below 2^48, or 2^52
+   * where the page table has addresses so long (`lpa2`; 64K pages with `pa52`).
+   */
   readonly pa: number;
   /** It may be written now. */
   readonly writable: boolean;
@@ -98,7 +106,6 @@ const WORDS: Readonly<Record<string, number>> = {
   retry: FACT.CHANGED,
 };
 const LARGEST_PAGE = 2 ** 40;
-const PHYSICAL_LIMIT = 2 ** 52;
 
 /** The request of one vCPU, filled in anew for each abort. */
 export class Request implements BackingRequest {
@@ -132,12 +139,20 @@ export class Resolved {
   facts = 0;
   vmaShift = 0;
   hostShift = 0;
+  readonly #pageShift: number;
+  readonly #limit: number;
+
+  /** `limit`: physical addresses that the page table can hold lie below. */
+  constructor(pageShift: number, limit: number) {
+    this.#pageShift = pageShift;
+    this.#limit = limit;
+  }
 
   /** Takes an answer over. @throws Stage2Error `BAD_OPTION` if it is none, and nothing has been taken over. */
-  take(answer: BackingAnswer, pageShift: number): void {
+  take(answer: BackingAnswer, hva: number): void {
     if (typeof answer === "object" && answer !== null) {
-      if ("poisoned" in answer) this.#takePoisoned(answer, pageShift);
-      else this.#takePage(answer, pageShift);
+      if ("poisoned" in answer) this.#takePoisoned(answer);
+      else this.#takePage(answer, hva);
       return;
     }
     const fact = typeof answer === "string" ? WORDS[answer] : undefined;
@@ -146,19 +161,26 @@ export class Resolved {
     this.facts = fact;
   }
 
-  #takePoisoned({ poisoned, vmaPageSize }: PoisonedPage, pageShift: number): void {
+  #takePoisoned({ poisoned, vmaPageSize }: PoisonedPage): void {
     if (poisoned !== true) throw nonsense("poisoned must be true", { poisoned });
-    const shift = vmaPageSize === undefined ? 0 : sizeShift("vmaPageSize", vmaPageSize, pageShift);
+    const shift =
+      vmaPageSize === undefined ? 0 : sizeShift("vmaPageSize", vmaPageSize, this.#pageShift);
     this.pa = this.hostShift = 0;
     this.vmaShift = shift;
     this.facts = FACT.POISON;
   }
 
-  #takePage(page: HostPage, pageShift: number): void {
+  #takePage(page: HostPage, hva: number): void {
     const { pa, vmaPageSize, hostSize } = page;
+    const pageShift = this.#pageShift;
     const size = 2 ** pageShift;
-    if (!Number.isInteger(pa) || pa < 0 || pa >= PHYSICAL_LIMIT || pa % size !== 0) {
-      throw nonsense("pa must be a page's address below 2^52", { pa });
+    if (!Number.isInteger(pa) || pa < 0 || pa >= this.#limit || pa % size !== 0) {
+      const message = `pa must be a page's address below 2^${Math.log2(this.#limit)}`;
+      throw nonsense(message, { pa });
+    }
+    for (const block of [vmaPageSize, hostSize]) {
+      if (block === undefined || block === 0 || pa % block === hva % block) continue;
+      throw nonsense("pa must lie in its block as the hva does", { pa, hva, block });
     }
     const facts = pageFacts(page);
     const vmaShift =
@@ -206,7 +228,8 @@ function sizeShift(name: string, size: number, least: number): number {
 export function inspected(backing: Backing | undefined, hva: number, size: number): number {
   if (backing?.inspect === undefined || size === 0) return 0;
   const facts: unknown = backing.inspect(hva, size);
-  if (typeof facts !== "object" || facts === null || "then" in facts) {
+  if (isPromise(facts)) throw asynchronous(facts, "inspect must tell facts at once");
+  if (typeof facts !== "object" || facts === null) {
     throw nonsense("inspect must tell facts", { facts });
   }
   const { noMte, pfnMapped } = facts as BackingFacts;

@@ -41,3 +41,9 @@ export function checkedWrite(answer: unknown): boolean {
 export function isPromise(answer: unknown): answer is Promise<unknown> {
   return typeof (answer as { then?: unknown } | null | undefined)?.then === "function";
 }
+
+/** The refusal of an answer that comes later where nobody waits. What becomes of it nobody hears. */
+export function asynchronous(answer: PromiseLike<unknown>, message: string): Stage2Error {
+  Promise.resolve(answer).catch(() => {}); // the error comes in its place
+  return new Stage2Error("BAD_OPTION", message);
+}

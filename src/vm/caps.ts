@@ -93,6 +93,7 @@ export class VmCaps {
 
   /** One of {@link eagerSplitSizes}, or 0. @throws Stage2Error as {@link enableCap}: only while there is no memslot. */
   set eagerSplitChunk(bytes: Address) {
+    address(bytes, "eagerSplitChunk");
     this.enableCap(Cap.ARM_EAGER_SPLIT_CHUNK_SIZE, bytes);
   }
 

@@ -1,6 +1,6 @@
 /** The dirty log of a memslot: which of its pages were written to (`KVM_GET_DIRTY_LOG`, `KVM_CLEAR_DIRTY_LOG`). */
 import { EFAULT, Stage2Error } from "../errors.ts";
-import { fields, integerOption } from "../range.ts";
+import { integerOption, knownOptions } from "../range.ts";
 import { harvest } from "./_harvest.ts";
 import type { VmPlace } from "./_place.ts";
 import { type Work, tried } from "./_work.ts";
@@ -92,7 +92,8 @@ export function* getLog(place: VmPlace, slot: number, view: boolean): Work<Dirty
 /** `kvm_clear_dirty_log_protect`: how many pages were dirty and are clean now. */
 export function* clearLog(place: VmPlace, slot: number, request: ClearRequest): Work<number> {
   integerOption("slot", slot, 0, MOST);
-  const { firstPage, pages, bitmap } = fields(request);
+  knownOptions("clearDirtyLog", request, ["firstPage", "pages", "bitmap"]);
+  const { firstPage, pages, bitmap } = request;
   integerOption("firstPage", firstPage, 0, Number.MAX_SAFE_INTEGER);
   integerOption("pages", pages, 0, Number.MAX_SAFE_INTEGER);
   checkBitmap(bitmap);

@@ -3,6 +3,7 @@ import { EFAULT, Stage2Error } from "../errors.ts";
 import { type Address, address, byteCount } from "../range.ts";
 import { SLOT_FLAG } from "./_abi.ts";
 import type { VmPlace } from "./_place.ts";
+import { asynchronous, isPromise } from "./bus.ts";
 
 /** What the backing is asked to do with a stretch that lies in one slot. It answers now, or later. */
 type Transfer = Generator<boolean | Promise<boolean>, void, boolean>;
@@ -19,20 +20,27 @@ export function* reading(place: VmPlace, ipa: number, into: Uint8Array): Transfe
   }
 }
 
-/** Writes the bytes; each page of a slot that is logged is dirty then. What comes before an error stays written. */
+/**
+ * Writes the bytes, page by page; each page of a slot that is logged is dirty then. What comes before an error stays written, and
+ * part of the page where it came may be: that page is dirty too.
+ */
 export function* writing(place: VmPlace, ipa: number, bytes: Uint8Array): Transfer {
+  const { memory, core, pageSize } = place;
   for (let at = 0; at < bytes.length;) {
-    const stretch = stretchAt(place, ipa + at, bytes.length - at, true);
-    const part = bytes.subarray(at, at + stretch.length);
-    if ((yield place.memory?.write?.(stretch.hva, part) ?? false) !== true) {
-      throw noMemory("writeGuest", ipa + at);
+    const here = ipa + at;
+    const inPage = Math.min(bytes.length - at, pageSize - (here % pageSize));
+    const { hva, length } = stretchAt(place, here, inPage, true);
+    if (memory?.write === undefined) throw noMemory("writeGuest", here);
+    let marked = 0;
+    try {
+      const answer = yield memory.write(hva, bytes.subarray(at, at + length));
+      if (answer !== true) throw noMemory("writeGuest", here);
+    } finally {
+      if (place.isOpen) marked = core.vm_mark_dirty(place.pointer, here);
     }
-    const end = ipa + at + stretch.length;
-    const first = ipa + at - ((ipa + at) % place.pageSize);
-    for (let page = first; page < end; page += place.pageSize) {
-      place.done(place.core.vm_mark_dirty(place.pointer, page), "writeGuest", { ipa: page });
-    }
-    at += stretch.length;
+    void place.pointer; // it may have come to its end meanwhile
+    place.done(marked, "writeGuest", { ipa: here });
+    at += length;
   }
 }
 
@@ -63,18 +71,25 @@ export function transfer(work: Transfer): void {
   let step = work.next();
   while (step.done !== true) {
     const answer = step.value;
-    if (typeof answer !== "boolean") {
-      Promise.resolve(answer).catch(() => {}); // what becomes of it nobody hears: this error comes in its place
-      throw new Stage2Error("BAD_OPTION", "the backing is asynchronous: use the Async variant");
-    }
-    step = work.next(answer);
+    step = isPromise(answer) ? work.throw(asynchronous(answer, ASYNC)) : work.next(answer);
   }
 }
+
+const ASYNC = "the backing is asynchronous: use the Async variant";
 
 /** Does it as the backing answers. */
 export async function transferLater(work: Transfer): Promise<void> {
   let step = work.next();
-  while (step.done !== true) step = work.next(await step.value);
+  while (step.done !== true) {
+    let answer: boolean;
+    try {
+      answer = await step.value;
+    } catch (error) {
+      step = work.throw(error);
+      continue;
+    }
+    step = work.next(answer);
+  }
 }
 
 /** A checked place of bytes. @throws Stage2Error `BAD_ADDRESS`, `BAD_SIZE`, `BAD_OPTION` */

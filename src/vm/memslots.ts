@@ -1,6 +1,6 @@
 /** Memslots: which guest addresses are memory, and what is behind them (`KVM_SET_USER_MEMORY_REGION`). */
-import { ETIMEDOUT, EDEADLK, Stage2Error } from "../errors.ts";
-import { type Address, address, fields, integerOption } from "../range.ts";
+import { EBUSY, EDEADLK, ETIMEDOUT, Stage2Error } from "../errors.ts";
+import { type Address, address, integerOption, knownOptions } from "../range.ts";
 import { CHANGE, SLOT_FLAG } from "./_abi.ts";
 import { harvest } from "./_harvest.ts";
 import type { VmPlace } from "./_place.ts";
@@ -66,7 +66,11 @@ function word(value: Address | undefined, name: string): bigint {
 
 /** @throws Stage2Error `BAD_OPTION`, `BAD_ADDRESS` */
 export function checkedRegion(region: MemslotRegion): CheckedRegion {
-  const { slot, ipa, size, hva, flags } = fields(region);
+  knownOptions("setMemslot", region, ["slot", "ipa", "size", "hva", "flags"]);
+  const { slot, ipa, size, hva, flags } = region;
+  if (size === undefined) {
+    throw new Stage2Error("BAD_OPTION", "setMemslot needs a size: 0 deletes", { slot });
+  }
   return {
     slot: integerOption("slot", slot, 0, MOST_UNSIGNED),
     ipa: word(ipa, "ipa"),
@@ -119,10 +123,33 @@ function inspectedBy(place: VmPlace, { hva, size }: CheckedRegion): number {
   return place.callback(() => inspected(place.memory, Number(hva), Number(size)));
 }
 
+/** A refusal because an invalidation is in flight: no lock is what is waited for. */
+function becauseInvalidated(error: Stage2Error): Stage2Error {
+  const { errno, code } = error;
+  if (errno !== EBUSY && errno !== EDEADLK) return error;
+  const [whose, next] =
+    errno === EBUSY
+      ? ["another thread", ", and this thread may not block: use setMemslotAsync"]
+      : ["this thread", ": end it first"];
+  const message = `setMemslot: an invalidation of ${whose} is in flight${next}`;
+  return new Stage2Error(code, message, { ...error.details, waitingFor: "invalidation" }, errno);
+}
+
+/** Passes on the result of what publishes; its only late ones are invalidations. */
+function published(place: VmPlace, status: number, details: object = {}): void {
+  if (status === -ETIMEDOUT) {
+    const { patience } = place.context;
+    const message = `setMemslot: an invalidation of another thread did not end within ${patience} ms`;
+    const more = { ...details, waitingFor: "invalidation", patience };
+    throw new Stage2Error("ETIMEDOUT", message, more, ETIMEDOUT);
+  }
+  place.done(status, "setMemslot", details);
+}
+
 /** The old slot is INVALID from now on, then empty. */
 function* withdraw(place: VmPlace, ipa: number, size: number): Work<Stage2Error | undefined> {
   const invalidate = (): number => place.core.vm_region_invalidate(place.pointer);
-  place.done(yield* tried(place, "setMemslot", invalidate, -EDEADLK), "setMemslot");
+  published(place, yield* tried(place, "setMemslot", invalidate, -EDEADLK, becauseInvalidated));
   return yield* rangeSteps(place, { ...UNMAP, operation: "setMemslot" }, ipa, size, true);
 }
 
@@ -134,7 +161,7 @@ function* publish(
 ): Work<Stage2Error | undefined> {
   const { context, core } = place;
   const commit = (): number => core.vm_region_commit(place.pointer, facts);
-  place.done(yield* tried(place, "setMemslot", commit, -EDEADLK), "setMemslot", region);
+  published(place, yield* tried(place, "setMemslot", commit, -EDEADLK, becauseInvalidated), region);
   const [ipa, size] = [context.resultNumber(0), context.resultNumber(1)];
   const [split, flush] = [context.resultNumber(2), context.resultNumber(3)];
   yield FIRM;

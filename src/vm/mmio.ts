@@ -1,6 +1,6 @@
 /** Accesses to devices: from the syndrome to the register that they end in (`io_mem_abort`, `kvm_handle_mmio_return`). */
 import { Stage2Error } from "../errors.ts";
-import { type Bus, type MmioSize, checkedRead, checkedWrite, isPromise } from "./bus.ts";
+import { type Bus, type MmioSize, checkedRead, checkedWrite } from "./bus.ts";
 import type { MmioExit } from "./outcome.ts";
 
 /** What an instruction leaves behind: general-purpose registers and program counter. */
@@ -40,25 +40,14 @@ export class MmioAccess {
     this.data = this.write ? BigInt.asUintN(this.#bits, this.#stored) : undefined;
   }
 
-  /** Asks the bus: whether a device was there. Then the access is complete. @throws Stage2Error `BAD_OPTION` */
-  handledBy(bus: Bus): boolean {
-    const answer = this.#ask(bus);
-    if (!isPromise(answer)) return this.#take(answer);
-    Promise.resolve(answer).catch(() => {}); // what becomes of it nobody hears: this error comes in its place
-    throw new Stage2Error("BAD_OPTION", "the bus is asynchronous: use handleAbortAsync");
-  }
-
-  /** The same as the bus answers. */
-  async handledLaterBy(bus: Bus): Promise<boolean> {
-    return this.#take(await this.#ask(bus));
-  }
-
-  #ask(bus: Bus): unknown {
+  /** Asks the bus. */
+  ask(bus: Bus): unknown {
     const { address, size, data } = this;
     return data === undefined ? bus.read(address, size) : bus.write(address, size, data);
   }
 
-  #take(answer: unknown): boolean {
+  /** Whether, by the answer, a device was there: then the access is complete. @throws Stage2Error `BAD_OPTION` */
+  take(answer: unknown): boolean {
     const data = this.write ? (checkedWrite(answer) ? 0n : undefined) : checkedRead(answer);
     if (data === undefined) return false;
     this.#complete(data);

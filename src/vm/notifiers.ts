@@ -1,6 +1,6 @@
 /** MMU notifiers: what the host tells a VM about host virtual addresses whose mapping it changes or asks about. */
 import { Stage2Error } from "../errors.ts";
-import { type Address, address, byteCount, fields } from "../range.ts";
+import { type Address, address, byteCount, knownOptions } from "../range.ts";
 import { AGE } from "./_abi.ts";
 import type { VmPlace } from "./_place.ts";
 import { UNMAP, rangeSteps } from "./_steps.ts";
@@ -22,7 +22,8 @@ export interface Interval {
 
 /** @throws Stage2Error `BAD_ADDRESS`, `BAD_SIZE` */
 export function interval(range: HostRange): Interval {
-  const start = address(fields(range).hva, "hva");
+  knownOptions("range", range, ["hva", "size"]);
+  const start = address(range.hva, "hva");
   return { start, end: start + byteCount(range.size, start) };
 }
 
@@ -81,6 +82,12 @@ export function* endInvalidation(place: VmPlace, range: Interval): Work<void> {
   place.done(yield* tried(place, "invalidateEnd", end), "invalidateEnd", range);
 }
 
+/** @throws Stage2Error `BAD_OPTION` */
+export function checkedChange<T>(change: T): T {
+  if (typeof change === "function") return change;
+  throw new Stage2Error("BAD_OPTION", "the change must be a function", { change });
+}
+
 /** Start alone; who was late is thrown, the invalidation is in flight all the same. */
 export function* startSteps(place: VmPlace, range: Interval): Work<void> {
   const late = yield* startInvalidation(place, range);
@@ -116,7 +123,7 @@ export async function aroundChangeLater(
   const part = {
     close(): void {
       hasEnded = true; // the VM ends here, or the engine: others must not wait for this thread
-      atOnce(place, endInvalidation(place, range));
+      if (place.isOpen) atOnce(place, endInvalidation(place, range));
     },
   };
   place.add(part);

@@ -11,7 +11,7 @@ export type GuestAbort =
       readonly esr: bigint;
       /** FAR_EL2: the guest's virtual address. */
       readonly far: bigint;
-      /** HPFAR_EL2: the intermediate physical address, in units of 4 KiB. */
+      /** HPFAR_EL2, the raw register: the intermediate physical address, bits 51:12, in its bits 43:4. */
       readonly hpfar: bigint;
     };
 

@@ -7,7 +7,7 @@
  *     const value = vcpu.run(() => vcpu.cpu.read32(0x4000_0000));
  */
 import { EEXIST, EINVAL, EIO, Stage2Error } from "../errors.ts";
-import { integerOption } from "../range.ts";
+import { fields, integerOption } from "../range.ts";
 import type { Vcpu, VcpuOptions } from "../vcpu.ts";
 import type { LibraryCall } from "./_abort.ts";
 import { checkedPe, createPe, guestControls, hasHdbss } from "./_pe.ts";
@@ -18,7 +18,8 @@ import { DirtyRing } from "./dirty_ring.ts";
 import { type AbortStatistics, abortStatistics } from "./statistics.ts";
 
 export type { LibraryCall } from "./_abort.ts";
-export type { AsyncOptions, RunOptions } from "./_vcpu_aborts.ts";
+export type { RunOptions } from "./_attempts.ts";
+export type { AsyncOptions } from "./_vcpu_aborts.ts";
 export type { VcpuLoad } from "./_vcpu_context.ts";
 
 /**
@@ -44,7 +45,7 @@ export class VmVcpu extends VmVcpuAborts implements Disposable {
 
   /** @internal */
   static create(place: VmPlace, options: VmVcpuOptions): VmVcpu {
-    const { id, cpu, ...rest } = options;
+    const { id, cpu, ...rest } = fields(options);
     const controls = guestControls(place);
     if (cpu !== undefined && Object.keys(rest).length > 0) {
       throw new Stage2Error("BAD_OPTION", "options of a CPU are for one that is made here", rest);
@@ -174,8 +175,8 @@ export class VmVcpu extends VmVcpuAborts implements Disposable {
    */
   setHdbssBuffer(entries: number): void {
     const { place, pointer } = this.vcpu;
-    const size = entries === 0 ? -1 : Math.log2(entries / SMALLEST_BUFFER);
     integerOption("entries", entries, 0, MOST_BUFFER);
+    const size = entries === 0 ? -1 : Math.log2(entries / SMALLEST_BUFFER);
     if (entries !== 0 && !(Number.isInteger(size) && size >= 0)) {
       throw new Stage2Error("BAD_OPTION", "a buffer has 512 entries, or a power of two more", {
         entries,

@@ -16,15 +16,30 @@ import { flagOption } from "../range.ts";
 import { type VmAttachOptions, type VmHandle, attachedFacts } from "./_handle.ts";
 import { forcesWriteBack } from "./_pe.ts";
 import { VmPlace, vmCore } from "./_place.ts";
-import type { VcpuContext } from "./_vcpu_context.ts";
+import type { Caches, VcpuContext } from "./_vcpu_context.ts";
 import { VmShown } from "./_vm_shown.ts";
-import type { WorkOptions } from "./_work.ts";
+import { type WorkOptions, checkedWork } from "./_work.ts";
 import { type VmOptions, checkedVmOptions } from "./options.ts";
 import { VmVcpu } from "./vcpu.ts";
 
 export type { VmAttachOptions, VmHandle } from "./_handle.ts";
 export type { VmState, VmStatistics } from "./_vm_shown.ts";
 export type { VmEventGroup, VmOptions } from "./options.ts";
+
+interface CacheChange {
+  readonly flushes: boolean;
+  readonly to: Caches;
+}
+
+/** What takes it back if the flush did not come to its end. Another change may have come meanwhile: then the next one flushes. */
+function beginChange(context: VcpuContext, { to }: CacheChange): () => void {
+  const before = context.caches;
+  context.caches = to;
+  return () => {
+    const now = context.caches;
+    context.caches = now === to ? before : { ...now, trapped: true };
+  };
+}
 
 /**
  * A VM. What several threads do to it at a time is ordered as in KVM: changes of memslots and collections of dirty logs by a
@@ -38,6 +53,7 @@ export class Vm extends VmShown implements Disposable {
     const settings = checkedVmOptions(options);
     const core = vmCore(context);
     const { pageShift, memory, bus, table } = settings;
+    const firstEvent = (core.events_tail() + core.events_count()) >>> 0;
     const status = core.vm_create(pageShift, settings.hostBits, settings.options);
     const pointer = checkPointer(status, "vm", options);
     const [mmfr0, mmfr1] = settings.registers;
@@ -51,7 +67,8 @@ export class Vm extends VmShown implements Disposable {
     }
     const shape = reportedShape(context, { kind: KIND_STAGE2, pageShift, bits: table });
     core.vm_set_events(pointer, settings.events);
-    const facts = { pointer, shape, options: settings.options, owned: true, memory, bus };
+    const { options: bits } = settings;
+    const facts = { pointer, shape, options: bits, owned: true, memory, bus, firstEvent };
     return new Vm(new VmPlace(context, facts));
   }
 
@@ -70,20 +87,17 @@ export class Vm extends VmShown implements Disposable {
 
   /**
    * The guest turned MMU and caches of a vCPU on or off (`kvm_toggle_cache`): whether everything was flushed. While its control
-   * registers are trapped, every change flushes, and turning them on ends the trapping. Nothing to do with FWB.
+   * registers are trapped, every change flushes, and turning them on ends the trapping. Nothing to do with FWB. After an error the
+   * flush is still due: the same call makes it.
    * @throws Stage2Error as {@link flushAll}; `FOREIGN` for another VM's vCPU.
    */
   setCaches(vcpu: VmVcpu, on: boolean): boolean {
-    const flushes = this.#toggled(vcpu, flagOption("on", on));
-    if (flushes) this.flushAll();
-    return flushes;
+    return this.#care(vcpu, this.#toggled(vcpu, flagOption("on", on)));
   }
 
   /** The same in slices. @throws Stage2Error as {@link setCaches}; an aborted signal's reason. */
   async setCachesAsync(vcpu: VmVcpu, on: boolean, options: WorkOptions = {}): Promise<boolean> {
-    const flushes = this.#toggled(vcpu, flagOption("on", on));
-    if (flushes) await this.flushAllAsync(options);
-    return flushes;
+    return this.#careLater(vcpu, this.#toggled(vcpu, flagOption("on", on)), options);
   }
 
   /**
@@ -92,36 +106,56 @@ export class Vm extends VmShown implements Disposable {
    * @throws Stage2Error as {@link setCaches}
    */
   setWay(vcpu: VmVcpu): boolean {
-    const flushes = this.#trapped(vcpu);
-    if (flushes) this.flushAll();
-    return flushes;
+    return this.#care(vcpu, this.#trapped(vcpu));
   }
 
   /** The same in slices. @throws Stage2Error as {@link setCaches}; an aborted signal's reason. */
   async setWayAsync(vcpu: VmVcpu, options: WorkOptions = {}): Promise<boolean> {
-    const flushes = this.#trapped(vcpu);
-    if (flushes) await this.flushAllAsync(options);
-    return flushes;
+    return this.#careLater(vcpu, this.#trapped(vcpu), options);
   }
 
-  #toggled(vcpu: VmVcpu, on: boolean): boolean {
+  /** Changes the state of a vCPU's caches, and flushes if that is due; else the flush is still due. */
+  #care(vcpu: VmVcpu, change: CacheChange): boolean {
+    const undo = beginChange(this.#own(vcpu), change);
+    try {
+      if (change.flushes) this.flushAll();
+    } catch (error) {
+      undo();
+      throw error;
+    }
+    return change.flushes;
+  }
+
+  async #careLater(vcpu: VmVcpu, change: CacheChange, options: WorkOptions): Promise<boolean> {
+    checkedWork(options);
+    const undo = beginChange(this.#own(vcpu), change);
+    try {
+      if (change.flushes) await this.flushAllAsync(options);
+    } catch (error) {
+      undo();
+      throw error;
+    }
+    return change.flushes;
+  }
+
+  #toggled(vcpu: VmVcpu, on: boolean): CacheChange {
     const { caches } = this.#own(vcpu);
-    if (this.#forcesWriteBack) return false;
+    if (this.#forcesWriteBack) return { flushes: false, to: caches };
     const flushes = caches.trapped && caches.on !== on;
-    caches.on = on;
-    if (on) caches.trapped = false;
-    return flushes;
+    return { flushes, to: { on, trapped: caches.trapped && !on } };
   }
 
-  #trapped(vcpu: VmVcpu): boolean {
+  #trapped(vcpu: VmVcpu): CacheChange {
     const { caches } = this.#own(vcpu);
-    if (this.#forcesWriteBack || caches.trapped) return false;
-    caches.trapped = true;
-    return true;
+    if (this.#forcesWriteBack || caches.trapped) return { flushes: false, to: caches };
+    return { flushes: true, to: { ...caches, trapped: true } };
   }
 
   #own(vcpu: VmVcpu): VcpuContext {
-    if (vcpu instanceof VmVcpu && vcpu.vcpu.place === this.place) return vcpu.vcpu;
+    if (!(vcpu instanceof VmVcpu)) {
+      throw new Stage2Error("BAD_OPTION", "vcpu must be a vCPU of a VM", { vcpu });
+    }
+    if (vcpu.vcpu.place === this.place) return vcpu.vcpu;
     throw new Stage2Error("FOREIGN", "the vCPU belongs to another VM");
   }
 
@@ -135,7 +169,7 @@ export class Vm extends VmShown implements Disposable {
    * The address space goes away (`kvm_mmu_notifier_release`): the page table is freed. Memslots stay; operations on ranges find no
    * table, no vCPU can be loaded. A second call does nothing.
    * @throws Stage2Error `ETIMEDOUT`: it is done, but a vCPU of another thread may still use what is freed; `EDEADLK` if this thread
-   *   holds a lock, or is inside a bracket.
+   *   holds a lock, or is inside a bracket: nothing was done.
    */
   release(): void {
     const { place } = this;
@@ -144,9 +178,9 @@ export class Vm extends VmShown implements Disposable {
 
   /**
    * Frees the VM with everything it has, if this object made it; one that is attached only lets go. vCPUs of this thread are disposed
-   * first; operations in slices end with `DISPOSED`. Those of other threads refuse use from then on: none of them may be
+   * first, unless it is refused; operations in slices end with `DISPOSED`. Those of other threads refuse use from then on: none of them may be
    * running. A second call does nothing.
-   * @throws Stage2Error as {@link release}
+   * @throws Stage2Error as {@link release}; with `EDEADLK` nothing was done.
    */
   dispose(): void {
     this.place.dispose();

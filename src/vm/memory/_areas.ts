@@ -37,6 +37,8 @@ export interface Area {
   /** Registrations for missing pages, and for pages that are only in the page cache. */
   readonly missing: number;
   readonly minor: number;
+  /** Its number: those mapped later have higher ones. Parts of an area keep it. */
+  readonly birth: number;
 }
 
 /** The areas at one time. */
@@ -122,6 +124,7 @@ export class Areas {
       missing: at(9),
       minor: at(10),
       dying: at(11),
+      birth: at(12),
     };
   }
 
@@ -142,6 +145,7 @@ export class Areas {
     put(9, area.missing);
     put(10, area.minor);
     put(11, area.dying);
+    put(12, area.birth);
   }
 }
 
@@ -168,6 +172,11 @@ export function areaAt(areas: readonly Area[], hva: number): Area | undefined {
   }
   const found = areas[low];
   return found !== undefined && found.start <= hva ? found : undefined;
+}
+
+/** Whether the area was mapped before that of another number, or is it: numbers that are less than 2^31 apart. */
+export function existedAt(area: Area, birth: number): boolean {
+  return ((birth - area.birth) | 0) >= 0;
 }
 
 /** Cuts areas so that `from` and `to` are ends of areas, and replaces those between by what `change` makes of them. */

@@ -5,12 +5,13 @@
 import { EINVAL, Stage2Error } from "../../errors.ts";
 import { type Area, areaAt, changeBetween, roomFor } from "./_areas.ts";
 import { FreedFrames } from "./_frames.ts";
+import { HEADER } from "./_layout.ts";
 import type { HostRange } from "./_notify.ts";
 import { COW, STATE, WRITABLE, frameOf, isFilling, ownsFrame, pageWord, stateOf } from "./_page.ts";
 import type { Space, Stretch } from "./_space.ts";
 
 /** An area to be: without what the table decides. */
-export type NewArea = Omit<Area, "words" | "dying" | "missing" | "minor">;
+export type NewArea = Omit<Area, "words" | "dying" | "missing" | "minor" | "birth">;
 
 /** mmap. Nobody can have anything of it mapped. @throws Stage2Error `EEXIST`, `ENOMEM` */
 export function addArea(space: Space, area: NewArea): void {
@@ -22,7 +23,8 @@ export function addArea(space: Space, area: NewArea): void {
     if (other !== undefined) throw inTheWay(area, other);
     const device = area.kind === "device";
     const words = device ? 0 : roomFor(areas, count, phase, blockPages, shape.pages);
-    return [...areas, { ...area, words, dying: 0, missing: 0, minor: 0 }];
+    const birth = (Atomics.add(space.state.words, HEADER.AREA_BIRTHS, 1) + 1) | 0;
+    return [...areas, { ...area, words, dying: 0, missing: 0, minor: 0, birth }];
   });
 }
 

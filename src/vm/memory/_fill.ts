@@ -1,6 +1,6 @@
 /** Putting pages where none are, from the side: what userfaultfd's copy, zeropage, continue and poison do. */
 import { Stage2Error } from "../../errors.ts";
-import { type Area, areaAt } from "./_areas.ts";
+import { type Area, areaAt, existedAt } from "./_areas.ts";
 import { noBytes } from "./_bytes.ts";
 import { fresh } from "./_fault.ts";
 import { STATE, WRITABLE, frameOf, ownsFrame, pageWord, stateOf } from "./_page.ts";
@@ -12,14 +12,16 @@ export type Content = Uint8Array | "zero" | "continue" | "poison";
 export type Filled = "filled" | "exists";
 
 /**
- * Fills the paging unit that holds the address, if it is absent.
+ * Fills the paging unit that holds the address, if it is absent. With `birth`: what was asked for is a page of an area with that
+ * number or a lower one; another area that was mapped there since gets nothing ("exists").
  * @throws Stage2Error `EFAULT`: nothing is mapped there, or a device. `ENOMEM`. `ENOSYS`: bytes, but frames have none.
  *   `BAD_SIZE`: more bytes than the unit has. `BAD_OPTION`: no content; `ENOENT`: "continue", but nothing is in the page cache.
  */
-export function placePage(space: Space, hva: number, content: Content): Filled {
+export function placePage(space: Space, hva: number, content: Content, birth?: number): Filled {
   for (;;) {
     const look = space.areas.look();
     const area = areaAt(look.areas, hva);
+    if (area !== undefined && birth !== undefined && !existedAt(area, birth)) return "exists";
     if (area === undefined || area.kind === "device") throw notMapped(hva);
     checkContent(space, area, hva, content);
     const index = space.index(area, hva);

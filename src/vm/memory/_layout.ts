@@ -26,6 +26,8 @@ export const HEADER = {
   AREA_LOCK: 10,
   /** Grows with every change of the areas. Its lowest bit says which of their two tables is valid. */
   AREA_SEQUENCE: 11,
+  /** Areas that were mapped so far: the number of the last one. It counts on from 0 after 2^32 - 1. */
+  AREA_BIRTHS: 12,
   /** Where to look for a single frame first (upwards), and for a run (downwards): words of `used`. */
   FRAME_HINT: 13,
   RUN_HINT: 14,
@@ -66,9 +68,9 @@ const COUNTER_WORDS = Object.fromEntries(
 /** Words before the records of areas. */
 export const HEADER_WORDS = 48;
 const MAGIC = 0x6d_65_6d_73;
-const VERSION = 1;
+const VERSION = 2;
 /** Words of an area's record. There are two tables of them, each behind its length. */
-export const AREA_WORDS = 12;
+export const AREA_WORDS = 13;
 
 /** How much of everything there is. */
 export interface Shape {

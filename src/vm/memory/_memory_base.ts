@@ -1,7 +1,9 @@
 /** A guest memory as one thread has it: what it is, who is told of changes, its end. */
+import { type Context, disposed } from "../../_context.ts";
 import type { Engine } from "../../engine.ts";
 import { Stage2Error } from "../../errors.ts";
 import { type Address, address, knownOptions } from "../../range.ts";
+import { forget, remember } from "./_banks.ts";
 import { checkMemory } from "./_change.ts";
 import { HostAccess } from "./_copy.ts";
 import { type PageState, pageState } from "./_describe.ts";
@@ -29,7 +31,7 @@ export type GuestMemoryCounters = Readonly<Record<CounterName | "frames", number
 
 /** The part of {@link GuestMemory} that changes nothing. */
 export class MemoryBase implements Disposable {
-  readonly #engine: Engine;
+  readonly #context: Context;
   readonly #open: Space;
   /** @internal */
   protected readonly pager: Pager;
@@ -39,18 +41,19 @@ export class MemoryBase implements Disposable {
 
   /** @internal */
   protected constructor(engine: Engine, state: State) {
-    this.#engine = engine;
+    this.#context = engine.context;
     this.#open = new Space(engine, state);
     this.pager = new Pager(this.#open);
     this.host = new HostAccess(this.#open, this.pager);
-    engine.context.add(this);
+    this.#context.add(this);
+    remember(this.#context, this, state.shape);
   }
 
   /** For {@link GuestMemory.attach} in another thread. @throws Stage2Error `NO_SHARED_MEMORY` in single mode */
   get handle(): GuestMemoryHandle {
     const { buffer } = this.space.state.words;
     if (typeof SharedArrayBuffer !== "undefined" && buffer instanceof SharedArrayBuffer) {
-      return { kind: "stage2-guest-memory", engine: this.#engine.context.id, state: buffer };
+      return { kind: "stage2-guest-memory", engine: this.#context.id, state: buffer };
     }
     throw new Stage2Error("NO_SHARED_MEMORY", "this engine runs without threads");
   }
@@ -86,11 +89,14 @@ export class MemoryBase implements Disposable {
     this.space.vms.remove(vm);
   }
 
-  /** Ends this thread's use: its VMs and hooks are forgotten. The memory stays for other threads. A second call does nothing. */
+  /**
+   * Ends this thread's use: its VMs and hooks are forgotten. Accesses that wait for a hook of this thread are refused with
+   * `DISPOSED`, what it answers later is dropped, and its pages are as if it had not been asked. The memory stays for other
+   * threads. The same when the engine is disposed. A second call does nothing.
+   */
   dispose(): void {
     if (this.#closed) return;
-    this.pager.hooks.clear();
-    this.#engine.context.remove(this);
+    this.#context.remove(this);
     this.close();
   }
 
@@ -100,14 +106,16 @@ export class MemoryBase implements Disposable {
 
   /** The engine ends. @internal */
   close(): void {
-    this.#open.vms.clear();
     this.#closed = true;
+    this.#open.vms.clear();
+    forget(this.#context, this);
+    this.pager.hooks.end();
   }
 
   /** @internal */
   protected get space(): Space {
     if (!this.#closed) return this.#open;
-    throw new Stage2Error("DISPOSED", "this guest memory was disposed");
+    throw disposed("guest memory");
   }
 
   /** A checked range that is memory. @internal */

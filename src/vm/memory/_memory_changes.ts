@@ -1,11 +1,17 @@
 /** What a host does to its memory: areas that are mapped and unmapped, pages that are dropped, shared, moved, lost. */
 import { Stage2Error } from "../../errors.ts";
-import { type Address, address, flagOption, integerOption } from "../../range.ts";
+import { type Address, address, flagOption, integerOption, knownOptions } from "../../range.ts";
 import * as change from "./_change.ts";
 import * as huge from "./_huge.ts";
 import { MemoryBase } from "./_memory_base.ts";
 import { reclaim } from "./_reclaim.ts";
-import { type AreaRequest, type HostRangeRequest, checkedArea, checkedRange } from "./options.ts";
+import {
+  type AreaRequest,
+  HVA_LIMIT,
+  type HostRangeRequest,
+  checkedArea,
+  checkedRange,
+} from "./options.ts";
 
 /** Threads of an engine: {@link EngineOptions.maxThreads}. */
 const MOST_THREADS = 1024;
@@ -18,9 +24,13 @@ export class MemoryChanges extends MemoryBase {
     change.addArea(space, checkedArea(space.state, request));
   }
 
-  /** Takes what is mapped in the range away, and its pages (munmap). @throws Stage2Error `EINVAL`: it cuts a huge page */
+  /**
+   * Takes what is mapped in the range away, its pages, and its registrations for missing pages (munmap): what is mapped there
+   * later is not registered, and gets no late answer of their hooks. @throws Stage2Error `EINVAL`: it cuts a huge page
+   */
   unmap(request: HostRangeRequest): void {
     const space = this.space;
+    knownOptions("unmap", request, ["hva", "size"]);
     const { hva, size } = checkedRange(space.state, request);
     for (const area of change.mappedParts(space, hva, hva + size)) {
       const from = Math.max(hva, area.start);
@@ -28,13 +38,15 @@ export class MemoryChanges extends MemoryBase {
       if (area.kind !== "device") change.checkMemory(space, { hva: from, size: to - from });
     }
     change.removeAreas(space, hva, hva + size);
+    this.pager.hooks.forgetUnmapped({ hva, size });
   }
 
   /** Takes everything away: the VMs are told that the address space goes ({@link Vm.release}), then all is unmapped. */
   release(): void {
     const space = this.space;
     space.vms.release();
-    change.removeAreas(space, 0, 2 ** 52);
+    change.removeAreas(space, 0, HVA_LIMIT);
+    this.pager.hooks.forgetUnmapped({ hva: 0, size: HVA_LIMIT });
   }
 
   /** Makes a range read-only, or writable again (mprotect). Its areas are cut where the range ends. */

@@ -37,6 +37,7 @@ export class Pager {
 
   /** "busy": a VM could not be told at once, and this thread may not wait for that. */
   #bringIn(hva: number, write: boolean): Step | "busy" {
+    this.hooks.refuseEnded(); // it may have ended while an access waited
     try {
       return bringIn(this.#space, hva, write);
     } catch (error) {

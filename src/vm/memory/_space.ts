@@ -31,10 +31,11 @@ export class Space {
 
   constructor(engine: Engine, state: State) {
     this.state = state;
+    const { context } = engine; // the engine itself does not answer any more when it ends
     this.waiter = {
       thread: engine.thread,
       get patience() {
-        return engine.patience;
+        return context.patience;
       },
       blocks: mayBlock(engine.mode),
     };
@@ -48,6 +49,13 @@ export class Space {
   /** Index of the page word for an address of the area. */
   index(area: Area, hva: number): number {
     return this.state.pages + area.words + Math.floor((hva - area.start) / area.unit);
+  }
+
+  /** Whether the page word is one of the area's. */
+  holds(area: Area, index: number): boolean {
+    const first = this.state.pages + area.words;
+    const count = (area.end - area.start) / area.unit;
+    return area.kind !== "device" && index >= first && index < first + count;
   }
 
   /** First address of the paging unit that holds this one. */

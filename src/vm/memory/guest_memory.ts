@@ -12,6 +12,7 @@ import type { Engine } from "../../engine.ts";
 import { Stage2Error } from "../../errors.ts";
 import { type Address, address, choiceOption, fields, flagOption } from "../../range.ts";
 import type { Backing, BackingAnswer, BackingFacts, BackingRequest } from "../backing.ts";
+import { refuseTaken } from "./_banks.ts";
 import { mappedParts } from "./_change.ts";
 import { answerFor } from "./_describe.ts";
 import type { MissingMode } from "./_fault.ts";
@@ -45,15 +46,22 @@ export type { AreaRequest, GuestMemoryOptions, HostRangeRequest } from "./option
 export class GuestMemory extends MemoryChanges implements Backing {
   /**
    * Makes host memory without areas. Frames with bytes are what lies at their physical addresses, until they are first used.
+   * Bytes belong to one guest memory at a time: two would hand each frame out twice. That is refused where this thread has the
+   * other one, and has not disposed it; what other threads made over the same bytes cannot be seen, and must not be.
    * @throws Stage2Error `BAD_OPTION`, `EINVAL`; `EFAULT`: no segment of the memory map has them all; `EEXIST`: frames without
-   *   bytes where the memory map has something
+   *   bytes where the memory map has something, or bytes that another guest memory of this thread has
    */
   static create(engine: Engine, options: GuestMemoryOptions): GuestMemory {
     const shape = checkedShape(engine, options);
+    refuseTaken(engine.context, shape);
     return new GuestMemory(engine, State.create(shape, engine.mode === "threads"));
   }
 
-  /** The memory that another thread made, in an engine attached to the same. @throws Stage2Error `BAD_OPTION`, `FOREIGN` */
+  /**
+   * The memory that another thread made, in an engine attached to the same. One object is enough for a thread: a second one has
+   * VMs and hooks of its own, and where it meets a page that a hook of the first is asked for it waits as for another thread's,
+   * blocked for the engine's `patience`. @throws Stage2Error `BAD_OPTION`, `FOREIGN`
+   */
   static attach(engine: Engine, handle: GuestMemoryHandle): GuestMemory {
     const { kind, engine: id, state: buffer } = fields(handle);
     const given = typeof SharedArrayBuffer !== "undefined" && buffer instanceof SharedArrayBuffer;
@@ -85,7 +93,9 @@ export class GuestMemory extends MemoryChanges implements Backing {
   /**
    * Registers a hook for missing pages (userfaultfd). `missing` (default): asked when a page is not there; `minor`: when it is in
    * the page cache only. The hook is this thread's: each thread that accesses the range registers one (`ENOENT` in one that has
-   * none). It runs with no lock held, in the middle of the access, once for each paging unit; who comes by meanwhile waits.
+   * none). It runs with no lock held, in the middle of the access, once for each paging unit; who comes by meanwhile waits. A
+   * page that is dropped meanwhile is asked for anew. The registration ends with {@link unmap}, in whatever thread, as far as
+   * that goes; a later area is not registered.
    */
   onMissing(
     request: HostRangeRequest & { mode?: MissingMode },

@@ -66,7 +66,8 @@ export interface AreaRequest extends HostRangeRequest {
 
 const OPTIONS = ["pa", "size", "frames", "granule", "mappablePages", "maxAreas"];
 const AREA_OPTIONS = ["hva", "size", "kind", "pageSize", "writable", "pa", "normalNc", "noMte"];
-const HVA_LIMIT = 2 ** 52;
+/** End of the host's address space, and of physical addresses. */
+export const HVA_LIMIT = 2 ** 52;
 const MOST_PAGES = 2 ** 30;
 
 /** Checks the options, and looks up where the bytes are. @throws Stage2Error */
@@ -170,9 +171,10 @@ const LEAF_SHIFTS: Readonly<Record<number, readonly number[]>> = {
 function leafSize(state: State, kind: AreaKind, pageSize: Address | undefined): number {
   const { page, shape } = state;
   const huge = (LEAF_SHIFTS[shape.pageShift] ?? []).map((shift) => 2 ** shift);
-  if (kind === "hugetlb") return choiceOption("pageSize", Number(pageSize), huge);
+  const size = typeof pageSize === "bigint" ? Number(pageSize) : pageSize;
+  if (kind === "hugetlb") return choiceOption("pageSize", size, huge);
   if (pageSize === undefined) return page;
-  if (kind === "device") return choiceOption("pageSize", Number(pageSize), [page, ...huge]);
+  if (kind === "device") return choiceOption("pageSize", size, [page, ...huge]);
   throw new Stage2Error("BAD_OPTION", "pageSize is for hugetlb and devices", { kind, pageSize });
 }
 

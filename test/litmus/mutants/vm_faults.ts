@@ -66,9 +66,9 @@ const ends: readonly Mutant[] = [
     name: "teardown-without-lock",
     what: "a page table is taken away from who has its lock",
     file: "vm/life.ts",
-    find: "const result = lockTable(vm, WRITE_SIDE);\n  if (result != 0) return result == NO_TABLE ? 0 : result;\n  const table = locked;\n  vm.pgt = 0;\n  unlockTable(WRITE_SIDE);",
+    find: "const result = lockTable(vm, WRITE_SIDE);\n  if (result != 0) return result == NO_TABLE ? 0 : result;\n  const pgt = changetype<Pgt>(locked);\n  vm.pgt = 0;\n  const status = operate.destroy(pgt);\n  unlockTable(WRITE_SIDE);",
     replace:
-      "let table = vm.pgt;\n  if (MUTANT) {\n    if (!table) return 0;\n    vm.pgt = 0;\n  } else {\n    const result = lockTable(vm, WRITE_SIDE);\n    if (result != 0) return result == NO_TABLE ? 0 : result;\n    table = locked;\n    vm.pgt = 0;\n    unlockTable(WRITE_SIDE);\n  }",
+      "let pgt = changetype<Pgt>(vm.pgt);\n  let status: i32;\n  if (MUTANT) {\n    if (!vm.pgt) return 0;\n    vm.pgt = 0;\n    status = operate.destroy(pgt);\n  } else {\n    const result = lockTable(vm, WRITE_SIDE);\n    if (result != 0) return result == NO_TABLE ? 0 : result;\n    pgt = changetype<Pgt>(locked);\n    vm.pgt = 0;\n    status = operate.destroy(pgt);\n    unlockTable(WRITE_SIDE);\n  }",
     also: [
       {
         file: "operation.ts",

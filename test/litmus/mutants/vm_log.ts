@@ -20,14 +20,14 @@ const bitmaps: readonly Mutant[] = [
     name: "protects-before-it-takes",
     what: "pages are protected, the lock is let go, and only then are they taken out of the log",
     file: "vm/log.ts",
-    find: "const holds = !splitsWords(vm) ? lockTable(vm, WRITE_SIDE) : NO_TABLE;",
-    replace: "const holds = !MUTANT && !splitsWords(vm) ? lockTable(vm, WRITE_SIDE) : NO_TABLE;",
+    find: "const holds = lockTable(vm, WRITE_SIDE);",
+    replace: "const holds = MUTANT ? 1 : lockTable(vm, WRITE_SIDE);",
     also: [
       {
         file: "vm/log.ts",
         find: "const taken = log.kind == CLEAR ? clearWord(",
         replace:
-          "if (MUTANT) {\n      const early = atomic.load<u64>(slot);\n      if (early) protectPages(vm, log.base + (<u64>at << 6), early);\n    }\n    ORIGINAL",
+          "if (MUTANT) {\n      const early = atomic.load<u64>(slot);\n      if (early && lockTable(vm, WRITE_SIDE) == 0) {\n        protectPages(vm, log.base + (<u64>at << 6), early);\n        unlockTable(WRITE_SIDE);\n      }\n    }\n    ORIGINAL",
       },
       {
         file: "vm/log.ts",
@@ -91,8 +91,8 @@ const bitmaps: readonly Mutant[] = [
     name: "harvest-forgets",
     what: "what hardware has listed is dropped",
     file: "vm/hdbss.ts",
-    find: "if (value & 1) markLeaf(c.vm, c, value);",
-    replace: "if (value & 1 && !MUTANT) markLeaf(c.vm, c, value);",
+    find: "if (value & 1 && !markLeaf(c.vm, c, value)) return index;",
+    replace: "if (value & 1 && !MUTANT && !markLeaf(c.vm, c, value)) return index;",
   },
 ];
 
@@ -108,15 +108,15 @@ const rings: readonly Mutant[] = [
     name: "reset-does-not-protect",
     what: "a reset frees entries and leaves their pages writable",
     file: "vm/ring_reset.ts",
-    find: "if (last >= pages) return 0;",
-    replace: "if (MUTANT || last >= pages) return 0;",
+    find: "if (windowFrom + 63 - clz<u64>(mask) >= pages || locks != 0) return;",
+    replace: "if (MUTANT || windowFrom + 63 - clz<u64>(mask) >= pages || locks != 0) return;",
   },
   {
     name: "reset-flush-forgotten",
     what: "a reset protects pages and tells no TLB",
     file: "vm/ring_reset.ts",
-    find: "const late = total ? flushAllTlb(vm) : 0;",
-    replace: "const late = total && !MUTANT ? flushAllTlb(vm) : 0;",
+    find: "if (total) vm.owesFlush = 1;",
+    replace: "if (total && !MUTANT) vm.owesFlush = 1;",
   },
 ];
 

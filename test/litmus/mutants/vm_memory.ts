@@ -62,8 +62,8 @@ const slots: readonly Mutant[] = [
     name: "aging-without-flush",
     what: "clear_flush_young clears, and flushes nothing",
     file: "vm/notifier.ts",
-    find: "if (young != 1 || op != CLEAR_FLUSH) return young;",
-    replace: "if (MUTANT || young != 1 || op != CLEAR_FLUSH) return young;",
+    find: "const late = young == 1 && op == CLEAR_FLUSH ?",
+    replace: "const late = young == 1 && op == CLEAR_FLUSH && !MUTANT ?",
   },
   {
     name: "commit-forgets-flush",
