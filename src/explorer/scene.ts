@@ -99,6 +99,7 @@ export class Scene {
   restore(): void {
     for (const page of this.#changedPages) {
       const from = page << PAGE_SHIFT;
+      if (from >= this.#start.length) continue; // announced by a wild access, which then failed
       this.#bytes.set(this.#start.subarray(from, from + (1 << PAGE_SHIFT)), from);
     }
     this.#forgetChanges();

@@ -65,8 +65,9 @@ function mappedParts(place: VmPlace, slot: Memslot): { ipa: number; size: number
   const parts = place.callback(() => partsOf(memory.mapped?.(slot.hva, slot.size)));
   return parts.flatMap((part) => {
     const { hva, size } = fields(part);
-    const start = Math.max(address(hva, "hva"), slot.hva);
-    const end = Math.min(hva + byteCount(size, hva), slot.hva + slot.size);
+    const first = address(hva, "hva");
+    const start = Math.max(first, slot.hva);
+    const end = Math.min(first + byteCount(size, first), slot.hva + slot.size);
     if (start >= end) return [];
     const from = start - slot.hva - ((start - slot.hva) % pageSize);
     const to = Math.ceil((end - slot.hva) / pageSize) * pageSize;

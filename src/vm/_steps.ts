@@ -1,6 +1,6 @@
 /** Operations on a range of guest addresses, piece by piece: between pieces the mmu_lock is free. */
 import { EINVAL, ETIMEDOUT, Stage2Error } from "../errors.ts";
-import { type Range, knownOptions, span } from "../range.ts";
+import { type Range, span } from "../range.ts";
 import { RANGE } from "./_abi.ts";
 import type { VmPlace } from "./_place.ts";
 import { type Work, type WorkPhase, tried } from "./_work.ts";
@@ -62,7 +62,7 @@ function lateness(
 
 /** The same; who was late is thrown in the end. */
 export function* wholeRange(place: VmPlace, task: RangeTask, range: Range): Work<void> {
-  const { ipa, size } = checkedRange(range);
+  const { ipa, size } = span(range);
   if (task.op === RANGE.UNMAP && size % place.pageSize !== 0) {
     const message = `${task.operation}: whole pages only`;
     throw new Stage2Error("EINVAL", message, { ipa, size }, EINVAL);
@@ -71,15 +71,9 @@ export function* wholeRange(place: VmPlace, task: RangeTask, range: Range): Work
   if (late !== undefined) throw late;
 }
 
-/** The checked range of a caller. @throws Stage2Error `BAD_OPTION`, `BAD_ADDRESS`, `BAD_SIZE` */
-export function checkedRange(range: Range): { ipa: number; size: number } {
-  knownOptions("range", range, ["ipa", "size"]);
-  return span(range);
-}
-
 /** `kvm_tlb_flush_vmid_range`. */
 export function* flushTlbSteps(place: VmPlace, range: Range): Work<void> {
-  const { ipa, size } = checkedRange(range);
+  const { ipa, size } = span(range);
   const flush = (): number => place.core.vm_flush_tlb(place.pointer, ipa, size);
   place.done(yield* tried(place, "flushTlb", flush), "flushTlb", { ipa, size });
 }

@@ -5,10 +5,11 @@
  */
 import { disposed } from "../_context.ts";
 import { Limit, type Word, changed } from "../_turns.ts";
-import { EBUSY, ETIMEDOUT, Stage2Error } from "../errors.ts";
+import { EBUSY, Stage2Error } from "../errors.ts";
 import { knownOptions } from "../range.ts";
 import { nextSlice, sliceIsOver } from "./_idle.ts";
 import type { Part, VmPlace } from "./_place.ts";
+import { waited, withHint } from "./_refusals.ts";
 
 /** How far an operation has come. */
 export interface Progress {
@@ -91,21 +92,6 @@ export function* tried(
     const error = explain(place.refusal(status, operation), operation);
     yield new Busy(error, operation, place.isWord(word.pointer) ? word : undefined);
   }
-}
-
-/** Says what a thread that may not block can do. */
-export function withHint(error: Stage2Error, operation: string): Stage2Error {
-  if (error.errno === EBUSY) error.message += `: use ${operation}Async`;
-  return error;
-}
-
-/** The refusal when the patience of an operation that waits without blocking is over. */
-export function waited(error: Stage2Error, place: VmPlace, operation: string): Stage2Error {
-  if (error.errno !== EBUSY) return error;
-  const { patience } = place.context;
-  const { waitingFor = "what it needs" } = error.details as { waitingFor?: string };
-  const message = `${operation}: ${waitingFor} was not free within ${patience} ms; nothing was done`;
-  return new Stage2Error("ETIMEDOUT", message, { ...error.details, patience }, ETIMEDOUT);
 }
 
 /** Runs it in slices. */

@@ -173,14 +173,16 @@ export class Resolved {
   #takePage(page: HostPage, hva: number): void {
     const { pa, vmaPageSize, hostSize } = page;
     const pageShift = this.#pageShift;
-    const size = 2 ** pageShift;
-    if (!Number.isInteger(pa) || pa < 0 || pa >= this.#limit || pa % size !== 0) {
+    const largest = 2 ** (pageShift === 12 ? 30 : 2 * pageShift - 3);
+    if (!Number.isInteger(pa) || pa < 0 || pa >= this.#limit || pa % 2 ** pageShift !== 0) {
       const message = `pa must be a page's address below 2^${Math.log2(this.#limit)}`;
       throw nonsense(message, { pa });
     }
-    for (const block of [vmaPageSize, hostSize]) {
-      if (block === undefined || block === 0 || pa % block === hva % block) continue;
-      throw nonsense("pa must lie in its block as the hva does", { pa, hva, block });
+    for (const whole of [vmaPageSize, hostSize]) {
+      const block = Math.min(whole ?? 0, largest); // more is never mapped at once
+      if (block > 0 && pa % block !== hva % block) {
+        throw nonsense("pa must lie in its block as the hva does", { pa, hva, block });
+      }
     }
     const facts = pageFacts(page);
     const vmaShift =

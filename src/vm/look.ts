@@ -3,9 +3,8 @@ import type { Leaf } from "../decode.ts";
 import { humanSize } from "../dump.ts";
 import { only } from "../iterate.ts";
 import { Prot } from "../prot.ts";
-import type { Range } from "../range.ts";
+import { type Range, span } from "../range.ts";
 import type { VmPlace } from "./_place.ts";
-import { checkedRange } from "./_steps.ts";
 import type { Memslot } from "./memslots.ts";
 
 /** What of a memslot is mapped, in pages. */
@@ -86,7 +85,7 @@ interface Stretch {
  */
 export function dumpTable(place: VmPlace, range: Range | undefined): string {
   const { iaBits, startLevel } = place.shape;
-  const { ipa, size } = range === undefined ? { ipa: 0, size: undefined } : checkedRange(range);
+  const { ipa, size } = range === undefined ? { ipa: 0, size: undefined } : span(range);
   const lines = stretches(leavesOf(place, ipa, size)).map(line);
   const title = `ipa_range: ${iaBits}, stage2_levels: ${4 - startLevel}`;
   return [title, "---[ Guest IPA ]---", ...lines].join("\n") + "\n";

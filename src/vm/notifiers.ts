@@ -1,6 +1,6 @@
 /** MMU notifiers: what the host tells a VM about host virtual addresses whose mapping it changes or asks about. */
 import { Stage2Error } from "../errors.ts";
-import { type Address, address, byteCount, knownOptions } from "../range.ts";
+import { type Address, address, byteCount, fields } from "../range.ts";
 import { AGE } from "./_abi.ts";
 import type { VmPlace } from "./_place.ts";
 import { UNMAP, rangeSteps } from "./_steps.ts";
@@ -22,8 +22,7 @@ export interface Interval {
 
 /** @throws Stage2Error `BAD_ADDRESS`, `BAD_SIZE` */
 export function interval(range: HostRange): Interval {
-  knownOptions("range", range, ["hva", "size"]);
-  const start = address(range.hva, "hva");
+  const start = address(fields(range).hva, "hva");
   return { start, end: start + byteCount(range.size, start) };
 }
 

@@ -49,12 +49,11 @@ export interface Look {
 
 const FLAGS = { WRITABLE: 8, NORMAL_NC: 16, NO_MTE: 32 } as const;
 const KIND_BITS = 7;
-const NEVER = -1;
 
 export class Areas {
   readonly #state: State;
   readonly #locks: Locks;
-  #look: Look = { sequence: NEVER, areas: [] };
+  #look: Look = { sequence: -1, areas: [] }; // of no time
 
   constructor(state: State, locks: Locks) {
     this.#state = state;
@@ -203,7 +202,7 @@ function part(area: Area, start: number, end: number): Area {
   return { ...area, start, end, words, pa: device ? area.pa + offset : 0 };
 }
 
-/** Puts neighbours together that differ in nothing, as they were before they were cut. */
+/** Puts parts of an area together that differ in nothing, as they were before they were cut. */
 function merged(areas: readonly Area[]): Area[] {
   const result: Area[] = [];
   for (const area of areas) {

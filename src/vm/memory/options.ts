@@ -33,7 +33,10 @@ export interface GuestMemoryOptions {
   granule?: Granule;
   /** Pages that can be mapped at a time, of all areas (a huge page of a hugetlb area is one). Default: 2^20, or four times the frames. */
   mappablePages?: number;
-  /** Areas that can exist at a time, 1 to 65,536; those cut by {@link GuestMemory.protect} and hooks count. Default 1,024. */
+  /**
+   * Areas that can exist at a time, 1 to 65,536: each that was mapped, neighbours too, and the parts that
+   * {@link GuestMemory.unmap}, {@link GuestMemory.protect} and hooks cut it into. Default 1,024.
+   */
   maxAreas?: number;
 }
 

@@ -38,6 +38,34 @@ describe("options of a guest memory", () => {
   });
 });
 
+describe("bytes of a guest memory", () => {
+  const half = { pa: BANK.pa + BANK.size / 2, size: BANK.size / 2 };
+
+  it("are of no other one in this thread until it is disposed", async () => {
+    const engine = await Engine.create({ maxTablePages: 64, guestRam: BANK });
+    const codeOf = (options: GuestMemoryOptions): string =>
+      errorOf(() => GuestMemory.create(engine, options)).code;
+    const ram = GuestMemory.create(engine, half);
+    expect(codeOf(half)).toBe("EEXIST");
+    expect(codeOf(BANK)).toBe("EEXIST");
+    expect(codeOf({ pa: half.pa - PAGE, size: 2 * PAGE })).toBe("EEXIST");
+    GuestMemory.create(engine, { ...BANK, size: half.size }); // the other half
+    const twin = GuestMemory.attach(engine, ram.handle);
+    ram.dispose();
+    expect(codeOf(half)).toBe("EEXIST");
+    twin.dispose();
+    GuestMemory.create(engine, half);
+    engine.dispose();
+  });
+
+  it("are those of one engine, and frames without bytes share nothing", async () => {
+    const [engine, other] = await Promise.all([1, 2].map(() => Engine.create({ guestRam: BANK })));
+    for (const one of [engine, other]) GuestMemory.create(one as Engine, BANK);
+    for (const one of [1, 2]) GuestMemory.create(engine as Engine, { frames: one, pa: 0 });
+    for (const one of [engine, other]) one?.dispose();
+  });
+});
+
 describe("areas", () => {
   const t = lab();
   const area = { hva: HVA, size: 4 * MIB };
@@ -52,6 +80,9 @@ describe("areas", () => {
     ["a kind that is none", { ...area, kind: "swap" }, "BAD_OPTION"],
     ["hugetlb without a page size", { ...area, kind: "hugetlb" }, "BAD_OPTION"],
     ["hugetlb of a size that is none", { ...area, kind: "hugetlb", pageSize: MIB }, "BAD_OPTION"],
+    ["a page size in words", { ...area, kind: "hugetlb", pageSize: `${2 * MIB}` }, "BAD_OPTION"],
+    ["a list of page sizes", { ...area, kind: "hugetlb", pageSize: [2 * MIB] }, "BAD_OPTION"],
+    ["a device's in words", { ...area, kind: "device", pa: 0, pageSize: "4096" }, "BAD_OPTION"],
     ["hugetlb of a page", { ...area, kind: "hugetlb", pageSize: PAGE }, "BAD_OPTION"],
     [
       "hugetlb unaligned",
@@ -75,6 +106,11 @@ describe("areas", () => {
     t.ram.map({ hva: HVA + 16 * MIB, size: PAGE });
     expect(errorOf(() => t.ram.map(request as never)).code).toBe(code);
     expect(t.ram.mapped(0, 2 ** 52)).toEqual([{ hva: HVA + 16 * MIB, size: PAGE }]);
+  });
+
+  it("take page sizes as bigints too", () => {
+    t.ram.map({ ...area, kind: "hugetlb", pageSize: BigInt(2 * MIB) });
+    expect(t.ram.state(HVA)).toMatchObject({ kind: "hugetlb", size: 2 * MIB });
   });
 
   it("as many as there may be, and no more", async () => {
@@ -107,6 +143,9 @@ describe("ranges and pages", () => {
       (range) => t.ram.protect({ ...range, writable: true }),
       (range) => t.ram.onMissing(range, () => "zero"),
     ];
+    const misspelt = { hva: HVA, size: PAGE, sice: 1 };
+    expect(errorOf(() => t.ram.unmap(misspelt)).code).toBe("BAD_OPTION");
+    expect(t.ram.state(HVA).state).toBe("absent");
     for (const operation of operations) {
       const codeOf = (hva: number, size: number): string =>
         errorOf(() => operation({ hva, size })).code;
