@@ -10,7 +10,7 @@ import { Context, contextAt, contextOf, removeContext } from "./context";
 import { keepRing } from "./dirty";
 import { freeSplitCache } from "./eager_split";
 import { putContext } from "./load";
-import { beginPublishing, dropLocks, PUBLISHING, endPublishing, locked, lockSlots, lockTable, NO_TABLE, unlockSlots, unlockTable } from "./locks";
+import { beginPublishing, dropLocks, endOwn, PUBLISHING, endPublishing, locked, lockSlots, lockTable, NO_TABLE, unlockSlots, unlockTable } from "./locks";
 import { freeBitmaps } from "./region";
 import { freeSet } from "./slot_set";
 import { ACTIVE, freeVm, MAX_CONTEXTS, PROTECTED, STATE_PAGE, Vm } from "./vm";
@@ -85,6 +85,7 @@ function putAll(vm: Vm): void {
 export function destroyVm(vm: Vm): i32 {
   let result = lockSlots(vm);
   if (result != 0) return result;
+  endOwn(vm);
   result = beginPublishing(vm);
   if (result == 0) {
     result = teardown(vm);

@@ -3,7 +3,7 @@
  * page table. And the word that keeps slot sets and invalidations apart: a set is published while none is in flight.
  */
 import { EBUSY, EDEADLK, ESTALE, ETIMEDOUT } from "../errno";
-import { header, H_SLOTS, setResult, shared, thisThread, thread, threadSlot, T_CHANGES, T_HOLDS, T_INVALIDATED, T_INVALIDATES } from "../layout";
+import { header, H_SLOTS, setResult, shared, thisThread, thread, threadSlot, T_CHANGES, T_HOLDS, T_IN_PROGRESS, T_INVALIDATED, T_INVALIDATES } from "../layout";
 import { refuse, READ_SIDE, settle, takeLock, vcpuInside, WRITE_SIDE } from "../operation";
 import { Pgt } from "../pgt";
 import * as lock from "../sync/lock";
@@ -133,6 +133,12 @@ export function enterActive(vm: Vm): i32 {
 export function hasStarted(vm: Vm): bool {
   const last = load<u32>(thread, T_INVALIDATED);
   return load<u32>(thread, T_INVALIDATES) != 0 && (!last || last == <u32>changetype<usize>(vm));
+}
+
+/** The VM ends, and what this thread has begun on it. */
+export function endOwn(vm: Vm): void {
+  if (load<u32>(thread, T_INVALIDATED) == <u32>changetype<usize>(vm)) while (leaveActive(vm));
+  if (!load<u32>(thread, T_INVALIDATES)) atomic.store<u32>(thread, 0, T_IN_PROGRESS);
 }
 
 /** False: this thread has started none. */

@@ -170,7 +170,7 @@ function adjustSize(vm: Vm, p: Pending, granule: u64, hostShift: u32): bool {
   usedHostSize = true;
   setResult(5, 1);
   if (hostShift == 0) return false;
-  if (hostShift < pmdShift) return true;
+  if (hostShift < pmdShift || ((pa ^ ipa) & (block - 1)) >> vm.pageShift) return true; // what lies askew is no block to the guest
   size = block;
   ipa &= ~(block - 1);
   pa &= ~(block - 1);

@@ -15,7 +15,7 @@ export interface Backing {
    * {@link VmVcpu.handleAbortAsync} can be used; it may throw or reject, which the caller of the abort handler is told; and
    * it may re-enter the VM, as a host does that breaks copy-on-write: {@link Vm.invalidate}. The `request` is the same
    * object for all aborts of a vCPU: it is good until the abort has been handled. An answer that makes no sense is refused
-   * (`BAD_OPTION`): so is a page that lies otherwise in its block than the `hva` does.
+   * (`BAD_OPTION`): so is one that lies otherwise in its huge page than the `hva` does; of a host's leaf it is mapped alone.
    */
   resolve(request: BackingRequest): BackingAnswer | Promise<BackingAnswer>;
   /** The VMAs behind a new memslot, or one whose flags change: at once, no promise. Default: ordinary memory, or none. */
@@ -178,11 +178,9 @@ export class Resolved {
       const message = `pa must be a page's address below 2^${Math.log2(this.#limit)}`;
       throw nonsense(message, { pa });
     }
-    for (const whole of [vmaPageSize, hostSize]) {
-      const block = Math.min(whole ?? 0, largest); // more is never mapped at once
-      if (block > 0 && pa % block !== hva % block) {
-        throw nonsense("pa must lie in its block as the hva does", { pa, hva, block });
-      }
+    const block = Math.min(vmaPageSize ?? 0, largest); // more is never mapped at once
+    if (block > 0 && pa % block !== hva % block) {
+      throw nonsense("pa must lie in its huge page as the hva does", { pa, hva, block });
     }
     const facts = pageFacts(page);
     const vmaShift =

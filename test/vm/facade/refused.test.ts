@@ -14,7 +14,6 @@ describe.each(MODES)("answers of the backing that make no sense (%s)", (mode) =>
 
   it.each([
     ["beyond the page table", { pa: 2 ** 48, writable: true }],
-    ["otherwise in the host's leaf", { pa: PAGE, writable: true, hostSize: 2 ** 21 }],
     ["otherwise in the VMA's page", { pa: PAGE, writable: true, vmaPageSize: 2 ** 16 }],
   ])("a page %s is refused", (_, answer) => {
     const { vm, vcpu, memory } = scene(here);
@@ -23,6 +22,14 @@ describe.each(MODES)("answers of the backing that make no sense (%s)", (mode) =>
     expect(vm.stage2.counters().leafCount).toBe(0);
     memory.answer = page;
     expect(vcpu.handleAbort(dataAbort(IPA)).reason).toBe("resume");
+  });
+
+  it("a page that lies otherwise in the host's leaf is mapped alone", () => {
+    const { vm, vcpu, memory } = scene(here);
+    memory.answer = () => ({ pa: 3 * PAGE, writable: true, hostSize: 2 ** 21 });
+    expect(vcpu.handleAbort(dataAbort(IPA)).reason).toBe("resume");
+    expect(vm.stage2.lookup(IPA)).toBe(3 * PAGE);
+    expect(vm.stage2.counters().leaves[3]).toBe(1);
   });
 
   it("a device beyond the page table is not mapped", () => {
