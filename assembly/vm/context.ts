@@ -26,8 +26,6 @@ import { CONTEXTS, MAX_CONTEXTS, privatePages, STATE_PAGE, unitsFor, Vm, vmAt } 
 @inline export const RESET: usize = 448;
 // @ts-ignore: decorator
 @inline export const PENDING: usize = 512;
-// @ts-ignore: decorator
-@inline export const ABORT: usize = 512;
 
 // Counters.
 // @ts-ignore: decorator

@@ -1,5 +1,5 @@
 /** Making the page table of a VM, and the end of both. */
-import { EINVAL, ETIMEDOUT } from "../errno";
+import { EINVAL } from "../errno";
 import { stage2Init } from "../engine";
 import { levelShift, stage2Levels } from "../geometry";
 import { H_OBJECTS, header, OBJECT_BYTES, objects, setResult } from "../layout";

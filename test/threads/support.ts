@@ -2,7 +2,7 @@
 import { Worker } from "node:worker_threads";
 import { afterAll, afterEach, beforeAll, beforeEach, expect } from "vitest";
 import { Engine, type Stage2, type Stage2Options } from "../../src/index.ts";
-import { type Bundle, bundleWorker } from "./bundle.ts";
+import { type Bundle, bundleWorker } from "../bundle.ts";
 import { type Answer, CONTROL, CONTROL_WORDS, type Call, type Start } from "./messages.ts";
 
 export const PAGE = 4096;
@@ -87,7 +87,7 @@ export function crew({ table = {}, patience = 400, maxThreads = 4 }: CrewOptions
   const hired: Thread[] = [];
 
   beforeAll(async () => {
-    bundle = await bundleWorker();
+    bundle = await bundleWorker(new URL("worker.ts", import.meta.url));
   });
   afterAll(() => bundle.remove());
   beforeEach(async () => {

@@ -3,7 +3,7 @@ import { Worker } from "node:worker_threads";
 import { afterAll, beforeAll, expect } from "vitest";
 import type { VcpuOptions } from "../../../../src/index.ts";
 import { Scene, type SceneOptions } from "../slot/scene.ts";
-import { type Bundle, bundleWorker } from "./bundle.ts";
+import { type Bundle, bundleWorker } from "../../../bundle.ts";
 import { type Answer, type Start, type Task, WORD, WORDS } from "./messages.ts";
 import type { Programs } from "./programs.ts";
 
@@ -142,7 +142,7 @@ export function crews(): (
 ) => Promise<void> {
   let bundle: Bundle;
   beforeAll(async () => {
-    bundle = await bundleWorker();
+    bundle = await bundleWorker(new URL("worker.ts", import.meta.url));
   });
   afterAll(() => bundle.remove());
 

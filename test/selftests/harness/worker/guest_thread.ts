@@ -1,15 +1,14 @@
 /** A guest program that runs in a worker while the test goes on. */
-import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 import { afterAll, afterEach, beforeAll } from "vitest";
 import { cpuOptions } from "../configurations.ts";
 import type { Scene } from "../machine.ts";
-import { type Bundle, bundleWorker } from "./bundle.ts";
+import { type Bundle, bundleWorker } from "../../../bundle.ts";
 import { BOARD, BOARD_WORDS } from "./board.ts";
 import type { Report, Start } from "./messages.ts";
 import type { Program } from "./programs.ts";
 
-const ENTRY = fileURLToPath(new URL("worker.ts", import.meta.url));
+const ENTRY = new URL("worker.ts", import.meta.url);
 
 export class GuestThread {
   readonly board: Int32Array;

@@ -1,58 +1,29 @@
 /** Workers that run one program together over one guest memory. */
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
-import { type Plugin, build } from "vite";
+import { type Bundle, bundleWorker } from "../../../bundle.ts";
 import type { Engine } from "../../../../src/engine.ts";
 import type { GuestMemory } from "../../../../src/vm/memory/guest_memory.ts";
 import type { Vm } from "../../../../src/vm/vm.ts";
 import { type ProgramName, type Result, type Start, WORKERS } from "./messages.ts";
 
-const ENTRY = fileURLToPath(new URL("worker.ts", import.meta.url));
-const CORE = "virtual:stage2-core";
-
-/** Workers get the compiled core with the engine's handle. */
-const noCore: Plugin = {
-  name: "no-core",
-  resolveId: (id) => (id === CORE ? `\0${CORE}` : undefined),
-  load: (id) => (id === `\0${CORE}` ? 'export const threads = "", single = "";' : undefined),
-};
+const ENTRY = new URL("worker.ts", import.meta.url);
 
 /** The worker as one file that Node runs. */
 export class Crew {
-  readonly #directory: string;
+  readonly #bundle: Bundle;
 
-  private constructor(directory: string) {
-    this.#directory = directory;
+  private constructor(bundle: Bundle) {
+    this.#bundle = bundle;
   }
 
   static async build(): Promise<Crew> {
-    const outDir = mkdtempSync(join(tmpdir(), "stage2-memory-"));
-    await build({
-      configFile: false,
-      logLevel: "warn",
-      plugins: [noCore],
-      ssr: { noExternal: true },
-      build: {
-        target: "node20",
-        minify: false,
-        outDir,
-        emptyOutDir: false,
-        copyPublicDir: false,
-        reportCompressedSize: false,
-        ssr: ENTRY,
-        rolldownOptions: { output: { entryFileNames: "worker.mjs", codeSplitting: false } },
-      },
-    });
-    return new Crew(outDir);
+    return new Crew(await bundleWorker(ENTRY));
   }
 
   /** What all workers bring back. */
   run(engine: Engine, ram: GuestMemory, program: ProgramName, machine?: Vm): Promise<Result[]> {
     const control = new Int32Array(new SharedArrayBuffer(4));
-    const file = join(this.#directory, "worker.mjs");
+    const { file } = this.#bundle;
     const workers = Array.from({ length: WORKERS }, (_, n) => {
       const handles = { engine: engine.handle, ram: ram.handle, vm: machine?.handle };
       const start = { ...handles, id: n + 1, program, control };
@@ -68,7 +39,7 @@ export class Crew {
   }
 
   remove(): void {
-    rmSync(this.#directory, { recursive: true });
+    this.#bundle.remove();
   }
 }
 

@@ -1,7 +1,8 @@
-/** The worker of the self-tests as one file that Node runs: the sources under test, with no core of their own. */
+/** Workers of tests as one file that Node runs: the sources under test, with no core of their own. */
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { type Plugin, build } from "vite";
 
 const CORE = "virtual:stage2-core";
@@ -18,9 +19,9 @@ export interface Bundle {
   remove(): void;
 }
 
-/** Bundles a worker's source file. */
-export async function bundleWorker(entry: string): Promise<Bundle> {
-  const outDir = mkdtempSync(join(tmpdir(), "stage2-selftest-"));
+/** Bundles the worker at `entry`. */
+export async function bundleWorker(entry: URL): Promise<Bundle> {
+  const outDir = mkdtempSync(join(tmpdir(), "stage2-threads-"));
   await build({
     configFile: false,
     logLevel: "warn",
@@ -33,7 +34,7 @@ export async function bundleWorker(entry: string): Promise<Bundle> {
       emptyOutDir: false,
       copyPublicDir: false,
       reportCompressedSize: false,
-      ssr: entry,
+      ssr: fileURLToPath(entry),
       rolldownOptions: { output: { entryFileNames: "worker.mjs", codeSplitting: false } },
     },
   });
