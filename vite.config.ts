@@ -80,6 +80,7 @@ function program(entry: string, outDir: string, fileName: string): UserConfig {
 
 export default defineConfig(({ mode }) => {
   if (mode === "cli") return program("src/cli/main.ts", "dist", "cli.js");
+  if (mode === "ghost") return program("test/ghost/main.ts", "build", "ghost.js");
   if (mode === "litmus") return program("test/litmus/main.ts", "build", "litmus.js");
   return {
     ...library,

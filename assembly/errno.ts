@@ -34,3 +34,5 @@
 @inline export const ETIMEDOUT: i32 = 110;
 // @ts-ignore: decorator
 @inline export const ESTALE: i32 = 116;
+// @ts-ignore: decorator
+@inline export const EHWPOISON: i32 = 133;

@@ -20,6 +20,7 @@ import * as operate from "./operate";
 import { beginLast, bury, end, ownResult, READ_SIDE, refuse, settle, settleAll, settleLast, settleOrphans, takeLock, vcpuInside, WRITE_SIDE } from "./operation";
 import { releaseTable } from "./holders";
 import { HVHE, HYP, liveGeneration, LPA2, Pgt, setEvents, tableOf } from "./pgt";
+import { putVcpu } from "./pkvm/vcpus";
 import * as pools from "./pool";
 import { hypProt, memoryProt, stage2Prot, unpack } from "./prot";
 import { reclaim } from "./reclaim";
@@ -50,7 +51,10 @@ export function engine_init(
 
 export function engine_attach(base: usize): i32 { return engine.attach(base); }
 export function engine_detach(): i32 {
-  if (engine.mayLeave()) destroyContextsOf(thisThread());
+  if (engine.mayLeave()) {
+    destroyContextsOf(thisThread());
+    putVcpu();
+  }
   return engine.detach();
 }
 export function engine_share(): void { share(); }
@@ -365,3 +369,4 @@ export function events_lost(): u32 { return events.lost(); }
 
 export * from "./vcpu/index";
 export * from "./vm/index";
+export * from "./pkvm/index";

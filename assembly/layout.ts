@@ -168,6 +168,12 @@
 @inline export const T_INVALIDATED: usize = 96; // VM of these; 0 of several
 // @ts-ignore: decorator
 @inline export const T_IN_PROGRESS: usize = 100; // those of them that met a slot
+// @ts-ignore: decorator
+@inline export const T_LOADED: usize = 104; // vCPU of a hypervisor that is loaded here (pkvm/vcpus.ts); 0 none
+// @ts-ignore: decorator
+@inline export const T_MACHINE: usize = 112; // its machine
+// @ts-ignore: decorator
+@inline export const T_MAPPINGS: usize = 108; // lock of a guest's mappings that it has, with 1 for the read side (pkvm/el1_lock.ts)
 
 // Scratch: what one call of one thread needs. Visitors that can be alive together have places of their own --------
 // @ts-ignore: decorator

@@ -29,6 +29,9 @@ import { header, objects, H_OBJECTS, OBJECT_BYTES } from "./layout";
 @inline export const VM: u32 = 5;
 // @ts-ignore: decorator
 @inline export const CONTEXT: u32 = 6;
+/** A hypervisor with the memory it guards (pkvm/). */
+// @ts-ignore: decorator
+@inline export const MACHINE: u32 = 7;
 
 // Options of a page table.
 // @ts-ignore: decorator
@@ -118,6 +121,8 @@ export class Pgt {
   vmidWord: u32;
   /** Tells this object from others that had its slot before; survives the clearing of the slot. */
   generation: u32;
+  /** What the host keeps of a guest whose table is the hypervisor's (pkvm/el1.ts); 0: the table is the host's own. */
+  el1: usize;
 
   // @ts-ignore: decorator
   @inline has(option: u32): bool { return (this.options & option) != 0; }

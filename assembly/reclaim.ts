@@ -8,6 +8,7 @@ import { header, H_OBJECTS, OBJECT_BYTES, objects, threadSlot, T_GENERATION, T_H
 import { bury } from "./operation";
 import { unhold } from "./holders";
 import { HYP, liveGeneration, Pgt, STAGE2 } from "./pgt";
+import { releaseMachines } from "./pkvm/reclaim";
 import { forgetCoalesce, pageAt } from "./pool";
 import { detach, levelIn, orphans, putBack } from "./retire";
 import { forgetWaiting, HOLDS, takeFromDead, WAITS } from "./sync/lock";
@@ -47,6 +48,7 @@ export function reclaim(number: u32): i32 {
     }
   }
   releaseVms(number);
+  releaseMachines(number);
   cache.destroyAllOf(number);
   destroyAllOf(number);
   takeOver(threadSlot(number));

@@ -9,9 +9,10 @@
  *     in:  [0] ia   [1] size   [2] pa   [3] prot
  *     out: [8] .. [15]        named below as r[0] .. r[7]
  */
+import type { PkvmCore } from "./pkvm/_abi.ts";
 import type { VmCore } from "./vm/_abi.ts";
 
-export interface Core extends VmCore {
+export interface Core extends VmCore, PkvmCore {
   // ---- engine -------------------------------------------------------------------------------------------
   /** Bytes from the region's start to the first table page; the region is this plus 4096 * units. */
   engine_overhead(units: number, threads: number, objects: number, events: number): number;

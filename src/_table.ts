@@ -1,5 +1,5 @@
 /** What every page-table object is and can do, whatever its regime: its shape, listing, dump, accounting, end. */
-import { KIND_STAGE2 } from "./_abi.ts";
+import { type Core, KIND_STAGE2 } from "./_abi.ts";
 import { type Context, disposed } from "./_context.ts";
 import { refusal, refuseLocked } from "./_outcome.ts";
 import { type EventGroup, eventMask, granuleOf } from "./_options.ts";
@@ -65,6 +65,11 @@ interface Aside {
   free(): void;
 }
 
+/** How the core ends a page table: frees what is in it, the object itself is released afterwards. */
+export type Ending = (core: Core, pointer: number) => number;
+
+const destroyTable: Ending = (core, pointer) => core.pgt_destroy(pointer);
+
 /** A page table's place in the engine: pointer while it is open, shape, ownership. */
 export class TableCore {
   readonly context: Context;
@@ -76,10 +81,18 @@ export class TableCore {
   #pointer = 0;
   /** What this object is attached to: the owner may destroy the table at any time, and another take its place. */
   #attached = { pointer: 0, generation: 0 };
+  readonly #ending: Ending;
 
   /** `owned`: this object destroys the table when it is disposed. */
-  constructor(context: Context, pointer: number, shape: Shape, owned: boolean) {
+  constructor(
+    context: Context,
+    pointer: number,
+    shape: Shape,
+    owned: boolean,
+    ending: Ending = destroyTable,
+  ) {
     this.context = context;
+    this.#ending = ending;
     this.shape = shape;
     this.decoder = new Decoder(context, shape);
     if (owned) this.#pointer = pointer;
@@ -115,7 +128,7 @@ export class TableCore {
     for (const table of this.aside) table.free();
     const owned = this.#pointer;
     if (owned === 0) return undefined;
-    const status = core.pgt_destroy(owned);
+    const status = this.#ending(core, owned);
     if (status === -ESTALE) return undefined; // another owner has destroyed it while this one waited
     const error = status < 0 ? refusal(context, status, "dispose") : undefined;
     if (error !== undefined && core.pgt_root(owned) !== 0) throw error;

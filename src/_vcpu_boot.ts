@@ -1,10 +1,10 @@
 /** The state that a vCPU starts in: ID registers of a large CPU, stage 2 from a page table, stage 1 off, EL1. */
 import { OPTION, STATE } from "./_abi.ts";
+import type { GuestTable } from "./_guest_table.ts";
 import type { VcpuCore } from "./_vcpu_core.ts";
 import type { Settings } from "./_vcpu_options.ts";
 import { type Registers, writeRegisters } from "./_vcpu_registers.ts";
 import { EMFILE, Stage2Error } from "./errors.ts";
-import type { Stage2 } from "./stage2.ts";
 
 const HCR_VM = 1n;
 const HCR_RW = 1n << 31n;
@@ -44,7 +44,10 @@ export function boot(cpu: VcpuCore, settings: Settings, first: Partial<Registers
  * Registers for the guest whose stage 2 this is; without one, what a CPU has on which stage 2 is off.
  * @throws Stage2Error `DISPOSED`; `EMFILE` if the table's VMID is too large for the VMIDs that it asks for.
  */
-export function firstRegisters(table: Stage2 | undefined, settings: Settings): Partial<Registers> {
+export function firstRegisters(
+  table: GuestTable | undefined,
+  settings: Settings,
+): Partial<Registers> {
   const { hafdbs, hd, xnx } = settings;
   const idAa64mmfr1El1 = MMFR1 | BigInt(hafdbs) | (xnx ? MMFR1_XNX : 0n);
   const common = { idAa64mmfr1El1, idAa64mmfr2El1: MMFR2 };
@@ -61,11 +64,11 @@ export function firstRegisters(table: Stage2 | undefined, settings: Settings): P
   };
 }
 
-function forcesWriteBack({ shape: { bits } }: Stage2): boolean {
+function forcesWriteBack({ shape: { bits } }: GuestTable): boolean {
   return (bits & (OPTION.FWB | OPTION.NOFWB)) === OPTION.FWB;
 }
 
-function checkedVmid({ vmid }: Stage2, vtcr: bigint): number {
+function checkedVmid({ vmid }: GuestTable, vtcr: bigint): number {
   if (vmid <= ((vtcr & VTCR_VS) === 0n ? 0xff : 0xffff)) return vmid;
   throw new Stage2Error("EMFILE", "more page tables than VMIDs of this size", { vmid }, EMFILE);
 }

@@ -10,6 +10,7 @@ import { Context, isShared } from "./_context.ts";
 import { createContext, newId } from "./_create.ts";
 import { EngineBase } from "./_engine_base.ts";
 import type { EngineOptions } from "./_engine_options.ts";
+import { GuestTable } from "./_guest_table.ts";
 import {
   type AttachOptions,
   type EngineHandle,
@@ -27,6 +28,9 @@ import { Stage2Error } from "./errors.ts";
 import { EventLog } from "./events.ts";
 import { type HypOptions, HypStage1 } from "./hyp.ts";
 import { MemoryMap } from "./memory_map.ts";
+import { Pkvm, type PkvmHandle } from "./pkvm/pkvm.ts";
+import type { PkvmOptions } from "./pkvm/options.ts";
+import { PkvmStage2, type PkvmStage2Handle } from "./pkvm/stage2.ts";
 import { type AttachedOptions, Stage2, type Stage2Handle, type Stage2Options } from "./stage2.ts";
 import { Vcpu, type VcpuOptions } from "./vcpu.ts";
 import { Vm, type VmAttachOptions, type VmHandle, type VmOptions } from "./vm/vm.ts";
@@ -125,8 +129,8 @@ export class Engine extends EngineBase {
    * off too, and the registers are to be set.
    * @throws Stage2Error `BAD_OPTION`; `FOREIGN`, `DISPOSED` for the table; `ENOMEM`, `EMFILE`.
    */
-  vcpu(table?: Stage2, options: VcpuOptions = {}): Vcpu {
-    if (table instanceof Stage2View && !(table instanceof Stage2)) {
+  vcpu(table?: GuestTable, options: VcpuOptions = {}): Vcpu {
+    if (table instanceof Stage2View && !(table instanceof GuestTable)) {
       throw new Stage2Error(
         "BAD_OPTION",
         "a VM's page table is run by its own vCPUs: vm.createVcpu",
@@ -150,6 +154,29 @@ export class Engine extends EngineBase {
    */
   attachVm(handle: VmHandle, options: VmAttachOptions = {}): Vm {
     return Vm.attach(this.context, handle, options);
+  }
+
+  /**
+   * Makes a pKVM machine: physical memory, its host, and a hypervisor that the host's kernel asks by hypercalls.
+   * @throws Stage2Error `BAD_OPTION`, `BAD_ADDRESS`, `BAD_SIZE`; `EINVAL`: host pages that are not of one region, an offset above the
+   *   first address of memory; `ENOMEM`, `EMFILE`.
+   */
+  pkvm(options: PkvmOptions): Pkvm {
+    return Pkvm.create(this.context, options);
+  }
+
+  /**
+   * The machine that another thread made, by its {@link Pkvm.handle}: this thread is another CPU of it. The object that made it ends it, or the
+   * one that is attached to `own` it.
+   * @throws Stage2Error `FOREIGN` if it belongs to another engine, `DISPOSED` if it was disposed; `BAD_OPTION`.
+   */
+  attachPkvm(handle: PkvmHandle, options: AttachedOptions = {}): Pkvm {
+    return Pkvm.attach(this.context, handle, options);
+  }
+
+  /** The guest of a pKVM machine that another thread made, by its {@link PkvmStage2.handle}. @throws Stage2Error as {@link attachPkvm} */
+  attachPkvmStage2(handle: PkvmStage2Handle, options: AttachedOptions = {}): PkvmStage2 {
+    return PkvmStage2.attach(this.context, handle, options);
   }
 
   /** Makes room for up to 4,096 addresses and their translations. @throws Stage2Error `BAD_OPTION`, `ENOMEM`. */

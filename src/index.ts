@@ -69,9 +69,48 @@ export {
 export type { EntryFilter } from "./iterate.ts";
 export type { MemoryMap, MemorySegment, SegmentRequest } from "./memory_map.ts";
 export { type LockOptions, type LockSide, MmuLock } from "./mmu_lock.ts";
+export {
+  type Caller,
+  type HypercallInfo,
+  type HypercallName,
+  HYPERCALLS,
+  NOT_SUPPORTED,
+} from "./pkvm/hypercalls.ts";
+export { HypMemcache } from "./pkvm/memcache.ts";
+export type { MemoryRegion, PhysicalSpan } from "./pkvm/memory.ts";
+export {
+  type Generation,
+  GENERATIONS,
+  type PkvmFeatures,
+  type PkvmOptions,
+} from "./pkvm/options.ts";
+export type {
+  AccessState,
+  PageOwner,
+  PkvmPageState,
+  PkvmRange,
+  PkvmRegion,
+} from "./pkvm/page_state.ts";
+export {
+  type CallOptions,
+  type HostAbortOutcome,
+  Pkvm,
+  type PkvmHandle,
+  type PkvmVcpuState,
+  type PkvmVmState,
+  type Word,
+} from "./pkvm/pkvm.ts";
+export type { RawPkvmStage2 } from "./pkvm/raw.ts";
+export {
+  type PkvmMapping,
+  PkvmStage2,
+  type PkvmStage2Handle,
+  type PkvmStage2Options,
+  type PkvmStage2Statistics,
+} from "./pkvm/stage2.ts";
 export { Prot, WalkFlag } from "./prot.ts";
 export type { Address, Range } from "./range.ts";
-export type { RawStage2 } from "./raw.ts";
+export type { RawOperations, RawStage2 } from "./raw.ts";
 export type {
   Allocation,
   ForcePages,
@@ -115,6 +154,9 @@ export type {
   WalkStep,
 } from "./vcpu.ts";
 export type { TlbEntryKind, VcpuEvent } from "./_vcpu_event.ts";
+export type { GuestTable } from "./_guest_table.ts";
+export type { HypView } from "./_hyp_view.ts";
+export type { Stage2Operations } from "./_operations.ts";
 export type { EventGroup, Granule, TableOptions, WalkContext } from "./_options.ts";
 export type { WaitedFor } from "./_outcome.ts";
 export type { ReclaimedThread, ThreadInfo, ThreadLock, ThreadState } from "./threads.ts";

@@ -3,13 +3,13 @@ import type { TableCache } from "./cache.ts";
 import type { Address, Range } from "./range.ts";
 
 /** Where new tables may come from. */
-export interface Allocation {
+export interface Allocation<Cache = TableCache> {
   /** The stock for new tables; `null` is no page at all (ENOMEM if one is needed). Default: the engine's pool. */
-  cache?: TableCache | null | undefined;
+  cache?: Cache | null | undefined;
 }
 
 /** {@link Stage2.map} */
-export interface MapRequest extends Range, Allocation {
+export interface MapRequest<Cache = TableCache> extends Range, Allocation<Cache> {
   /** First output address, rounded down to a page. */
   pa: Address;
   /** {@link Prot} bits. */
@@ -35,7 +35,7 @@ export interface RelaxRequest {
 }
 
 /** {@link Stage2.split} */
-export interface SplitRequest extends Range, Allocation {}
+export interface SplitRequest<Cache = TableCache> extends Range, Allocation<Cache> {}
 
 /** {@link Stage2.createUnlinked} */
 export interface UnlinkedRequest extends Allocation {

@@ -7,6 +7,7 @@
  *     if (pa instanceof Fault) handle(pa.esr, pa.far, pa.hpfar);
  */
 import type { Context } from "./_context.ts";
+import { GuestTable } from "./_guest_table.ts";
 import { refusal } from "./_outcome.ts";
 import { checkPointer } from "./_table.ts";
 import { boot, firstRegisters } from "./_vcpu_boot.ts";
@@ -20,7 +21,6 @@ import { Batch } from "./batch.ts";
 import { EBUSY, Stage2Error } from "./errors.ts";
 import type { Fault } from "./fault.ts";
 import { integerOption } from "./range.ts";
-import { Stage2 } from "./stage2.ts";
 
 export type { AtomicOperation } from "./_vcpu_accesses.ts";
 export type { AtOperation } from "./_vcpu_control.ts";
@@ -44,7 +44,7 @@ export type { Batch } from "./batch.ts";
  */
 export class Vcpu extends VcpuControl implements Disposable {
   /** @internal */
-  static create(context: Context, table: Stage2 | undefined, options: VcpuOptions): Vcpu {
+  static create(context: Context, table: GuestTable | undefined, options: VcpuOptions): Vcpu {
     const settings = checkedSettings(options);
     if (table !== undefined) checkTable(context, table);
     const first = firstRegisters(table, settings);
@@ -158,7 +158,7 @@ function refusedEntry({ context, number }: VcpuCore, status: number): Stage2Erro
   return new Stage2Error("EBUSY", message, { vcpu: number, inside }, EBUSY);
 }
 
-function checkTable(context: Context, table: Stage2): void {
-  if (table instanceof Stage2 && table.context === context) return;
+function checkTable(context: Context, table: GuestTable): void {
+  if (table instanceof GuestTable && table.context === context) return;
   throw new Stage2Error("FOREIGN", "the page table belongs to another engine");
 }

@@ -4,7 +4,7 @@
  */
 import {
   HEADER_BYTES, H_SLOTS, H_THREADS, thisThread, thread, threadSlot, THREAD_BYTES, T_BRACKET, T_BLOCKS, T_FAILURES,
-  T_CHANGES, T_HARDWARE, T_HOLDS, T_HOLDS_TABLE, T_IN_PROGRESS, T_INVALIDATED, T_INVALIDATES, T_MONITOR, T_OWN, T_PAGES, T_TREES, T_MONITOR_VALUE, T_PATIENCE, T_RANDOM, T_SPINS, T_SPURIOUS, T_STATE, T_WALK, header,
+  T_CHANGES, T_HARDWARE, T_HOLDS, T_HOLDS_TABLE, T_IN_PROGRESS, T_INVALIDATED, T_INVALIDATES, T_LOADED, T_MAPPINGS, T_MONITOR, T_OWN, T_PAGES, T_TREES, T_MONITOR_VALUE, T_PATIENCE, T_RANDOM, T_SPINS, T_SPURIOUS, T_STATE, T_WALK, header,
 } from "../layout";
 import { CLAIMS, HOLDS, READS, WAITS, WRITES } from "./lock";
 
@@ -65,6 +65,8 @@ function clear(slot: usize): void {
   store<u32>(slot, 0, T_CHANGES);
   store<u32>(slot, 0, T_INVALIDATED);
   store<u32>(slot, 0, T_IN_PROGRESS);
+  store<u32>(slot, 0, T_LOADED);
+  store<u32>(slot, 0, T_MAPPINGS);
   store<u32>(slot, SPINS, T_SPINS);
   store<u32>(slot, PATIENCE, T_PATIENCE);
   store<u32>(slot, 1, T_BLOCKS);

@@ -223,11 +223,15 @@ export function map(pgt: Pgt, ia: u64, size: u64, pa: u64, prot: u64, flags: u32
 
 /** Annotates pages with an owner; any valid mapping goes. Never at block level. */
 export function setOwner(pgt: Pgt, ia: u64, size: u64, owner: u32, cache: usize): i32 {
-  if ((owner & 0xff) > 1) return -EINVAL;
+  return (owner & 0xff) > 1 ? -EINVAL : annotate(pgt, ia, size, annotation(owner & 0xff), cache);
+}
+
+/** The same with any invalid entry. */
+export function annotate(pgt: Pgt, ia: u64, size: u64, entry: u64, cache: usize): i32 {
   const visitor = changetype<MapVisitor>(scratch + S_VISITOR);
   visitor.pa = NO_ADDRESS;
   visitor.attributes = 0;
-  visitor.owner = annotation(owner & 0xff);
+  visitor.owner = entry;
   visitor.cache = cache;
   visitor.pagesOnly = true;
   return walk<MapVisitor>(visitor, pgt, ia, size, visitor.wanted(pgt));

@@ -8,14 +8,14 @@ import { setResult } from "../layout";
 import * as operate from "../operate";
 import { READ_SIDE, refuse, vcpuInside } from "../operation";
 import { Pgt } from "../pgt";
-import { fill } from "../cache";
 import { isLogging } from "./bitmap";
 import {
-  ABORTS, ACCESS_FLAG_FAULTS, CACHE_CAPACITY, Context, count, INJECTED, MMIO as MMIO_COUNT, PERMISSION_FAULTS, TOPUPS, TRANSLATION_FAULTS, YOUNGS,
+  ABORTS, ACCESS_FLAG_FAULTS, Context, count, INJECTED, MMIO as MMIO_COUNT, PERMISSION_FAULTS, TOPUPS, TRANSLATION_FAULTS, YOUNGS,
 } from "./context";
 import { harvest } from "./hdbss";
 import { ADDRESS_SIZE_0, DABT_LOW, EXTERNAL, IABT_LOW, injectAbort } from "./inject";
 import { locked, lockTable, NO_TABLE, unlockTable } from "./locks";
+import * as mmu from "./mmu";
 import { sequenceOf } from "./notifier";
 import { EXEC, Pending, pendingOf, PERMISSION, WRITE } from "./pending";
 import { base, edition, findSlot, flags, hva, id, READONLY, state, VALID_SLOT } from "./slots";
@@ -160,7 +160,7 @@ function makeYoung(c: Context, ipa: u64): i32 {
   if (result == NO_TABLE) return RESUME;
   if (result != 0) return result;
   const pgt = changetype<Pgt>(locked);
-  const status = operate.makeYoung(pgt, ipa);
+  const status = mmu.makeYoung(c, pgt, ipa);
   const old = operate.youngBefore();
   unlockTable(READ_SIDE);
   count(c, YOUNGS);
@@ -205,9 +205,9 @@ function ask(c: Context, esr: u64, far: u64, ipa: u64, kind: u32, fromEl0: bool)
 
 /** For whatever may need a table: also a fetch that breaks a block while the slot logs, where KVM relies on what the cache has left. */
 function topUp(vm: Vm, c: Context, p: Pending): i32 {
-  if (p.kind & PERMISSION && !isLogging(p.slotFlags)) return 0;
+  if (p.kind & PERMISSION && !isLogging(p.slotFlags) && !vm.machine) return 0;
   const before = c.cachedPages;
-  const status = fill(c.cache, vm.minPages, CACHE_CAPACITY);
+  const status = mmu.topUp(c);
   if (c.cachedPages != before) count(c, TOPUPS);
   return status;
 }

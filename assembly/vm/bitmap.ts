@@ -4,10 +4,11 @@
  */
 import { shared, UNIT_SHIFT } from "../layout";
 import * as pool from "../pool";
+import { privatePages, unitsFor } from "../private";
 import { orphans, retire } from "../retire";
 import { enterWalk, leaveWalk } from "../sync/section";
 import { base, bitmap, findSlot, flags, LOG_DIRTY, pages, READONLY, readSlot, R_BITMAP, R_UNITS } from "./slots";
-import { privatePages, unitsFor, Vm } from "./vm";
+import { Vm } from "./vm";
 
 // @ts-ignore: decorator
 @inline export function wordsOf(pages: u64): u64 { return (pages + 63) >> 6; }

@@ -65,14 +65,14 @@ function useRings(vm: Vm, bytes: u64): i32 {
 
 function splitBy(vm: Vm, chunk: u64): i32 {
   const isLeafSize = chunk != 0 && !(chunk & (chunk - 1)) && chunk & splitSizes(vm.pageShift);
-  if (vm.slots || (chunk != 0 && !isLeafSize)) return -EINVAL;
+  if (vm.slots || (chunk != 0 && (!isLeafSize || vm.machine))) return -EINVAL; // under pKVM nothing splits
   freeSplitCache(vm);
   vm.chunk = chunk;
   return 0;
 }
 
 function trackByHardware(vm: Vm, on: u64): i32 {
-  if (vm.slots || on > 1) return -EINVAL;
+  if (vm.slots || on > 1 || (on && vm.machine)) return -EINVAL;
   vm.options = on ? vm.options | HDBSS : vm.options & ~HDBSS;
   return 0;
 }

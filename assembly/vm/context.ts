@@ -13,7 +13,8 @@ import { EEXIST, EINVAL, EMFILE, ENOMEM } from "../errno";
 import { header, H_OBJECTS, thisThread, UNIT_SHIFT } from "../layout";
 import { CONTEXT, releaseSlot, takeSlot } from "../pgt";
 import * as pool from "../pool";
-import { CONTEXTS, MAX_CONTEXTS, privatePages, STATE_PAGE, unitsFor, Vm, vmAt } from "./vm";
+import { privatePages, STATE_PAGE, unitsFor } from "../private";
+import { CONTEXTS, MAX_CONTEXTS, Vm, vmAt } from "./vm";
 
 /** KVM_ARCH_NR_OBJS_PER_MEMORY_CACHE. */
 // @ts-ignore: decorator
@@ -84,6 +85,8 @@ export class Context {
   bufferUnits: u32;
   /** VMID that it was loaded with last. */
   vmid: u64;
+  /** Under pKVM: pages for the hypervisor (mmu.ts); 0 none yet. */
+  memcache: usize;
 
   // @ts-ignore: decorator
   @inline get vm(): Vm { return vmAt(this.vmPointer); }

@@ -2,18 +2,23 @@
 import { EINVAL } from "../errno";
 import { stage2Init } from "../engine";
 import { levelShift, stage2Levels } from "../geometry";
-import { H_OBJECTS, header, OBJECT_BYTES, objects, setResult } from "../layout";
+import { argument, H_OBJECTS, header, OBJECT_BYTES, objects, setResult } from "../layout";
 import * as operate from "../operate";
-import { settleOrphans, WRITE_SIDE } from "../operation";
+import { READ_SIDE, settleOrphans, WRITE_SIDE } from "../operation";
 import { CONTEXT, LOCKING, OWN_VMID, Pgt } from "../pgt";
+import { createGuest } from "../pkvm/el1/life";
+import { faultSide } from "../pkvm/el1/operate";
+import { Machine, machineAt, PAGES } from "../pkvm/machine";
+import { STATE_PAGE } from "../private";
 import { Context, contextAt, contextOf, removeContext } from "./context";
 import { keepRing } from "./dirty";
 import { freeSplitCache } from "./eager_split";
 import { putContext } from "./load";
 import { beginPublishing, dropLocks, endOwn, PUBLISHING, endPublishing, locked, lockSlots, lockTable, NO_TABLE, unlockSlots, unlockTable } from "./locks";
+import * as mmu from "./mmu";
 import { freeBitmaps } from "./region";
 import { freeSet } from "./slot_set";
-import { ACTIVE, freeVm, MAX_CONTEXTS, PROTECTED, STATE_PAGE, Vm } from "./vm";
+import { ACTIVE, freeVm, MAX_CONTEXTS, PROTECTED, PROTECTED_GUEST, Vm } from "./vm";
 
 /** Machine types: 0, or a number of IPA bits (KVM_VM_TYPE_ARM_IPA_SIZE). */
 // @ts-ignore: decorator
@@ -39,19 +44,45 @@ export function initTable(vm: Vm, type: u32, options: u32, events: u32, nested: 
 }
 
 function makeTable(vm: Vm, type: u32, options: u32, events: u32): i32 {
+  const machine = <usize>argument(2);
+  if (machine) {
+    const refused = joinMachine(vm, machineAt(machine), <u32>argument(3));
+    if (refused != 0) return refused;
+  }
   const bits = ipaBitsOf(vm, type);
   if (!bits) return -EINVAL;
-  const table = stage2Init(vm.pageShift, bits, options | OWN_VMID | LOCKING, events);
+  const own = options | OWN_VMID | LOCKING;
+  const table = machine ? createGuest(machineAt(machine), MAX_CONTEXTS, 0, <u32>argument(3), own, events) : stage2Init(vm.pageShift, bits, own, events);
   if (table < 0 && table >= -4095) return table;
   vm.ipaBits = bits;
   vm.minPages = <u32>(stage2Levels(vm.pageShift, bits) - 1);
-  vm.block = <u64>1 << levelShift(vm.pageShift, vm.pageShift == 12 ? 1 : 2);
+  const blockLevel = vm.pageShift == 12 ? 1 : 2;
+  vm.block = <u64>1 << levelShift(vm.pageShift, blockLevel);
+  vm.faultSide = machine ? faultSide(tableAt(table)) : READ_SIDE;
+  vm.maxShift = machine ? largestOf(vm, machineAt(machine)) : levelShift(vm.pageShift, blockLevel);
   vm.chunk = 0;
   vm.vmid = 0;
   memory.fill(vm.lastRun, 0, <usize>vm.lastRunUnits << 12);
   vm.pgt = <usize>table;
   setResult(5, <u64><u32>table);
   return 0;
+}
+
+// @ts-ignore: decorator
+@inline function tableAt(pointer: i32): Pgt { return changetype<Pgt>(<usize>pointer); }
+
+/** The IPA size is the machine's, as are its pages. */
+function joinMachine(vm: Vm, m: Machine, flags: u32): i32 {
+  if (m.pageShift != vm.pageShift || !m.host) return -EINVAL;
+  vm.machine = changetype<usize>(m);
+  vm.hostBits = m.paBits;
+  vm.options |= PROTECTED | (flags ? PROTECTED_GUEST : 0);
+  return 0;
+}
+
+/** Of blocks there is one size, if there is any. */
+function largestOf(vm: Vm, m: Machine): u32 {
+  return m.has(PAGES) || vm.has(PROTECTED_GUEST) ? vm.pageShift : levelShift(vm.pageShift, 2);
 }
 
 /**
@@ -65,16 +96,19 @@ export function teardown(vm: Vm): i32 {
   if (result != 0) return result == NO_TABLE ? 0 : result;
   const pgt = changetype<Pgt>(locked);
   vm.pgt = 0;
-  const status = operate.destroy(pgt);
+  const status = mmu.destroy(pgt);
+  if (pgt.root) vm.pgt = changetype<usize>(pgt); // a vCPU of the hypervisor's is loaded by hand
   unlockTable(WRITE_SIDE);
-  operate.release(pgt);
+  if (!vm.pgt) operate.release(pgt);
   return status;
 }
 
 function putAll(vm: Vm): void {
   for (let id: u32 = 0; id < MAX_CONTEXTS; id++) {
     const context = contextOf(vm, id);
-    if (context) putContext(contextAt(context));
+    if (!context) continue;
+    putContext(contextAt(context));
+    mmu.dropMemcache(contextAt(context));
   }
 }
 
@@ -111,6 +145,7 @@ export function destroyVm(vm: Vm): i32 {
 export function destroyContext(c: Context): void {
   putContext(c);
   keepRing(c.vm, c);
+  mmu.dropMemcache(c);
   removeContext(c);
 }
 

@@ -14,6 +14,7 @@ import { Pgt } from "../pgt";
 import { holdsNothing } from "../sync/lock";
 import { beginWaiting } from "../sync/wait";
 import { enterActive, hasStarted, leaveActive, locked, lockTable, NO_TABLE, unlockTable } from "./locks";
+import * as mmu from "./mmu";
 import { applyLocked, UNMAP } from "./range";
 import { base, hva, id, overlapping, pages } from "./slots";
 import * as trace from "./trace";
@@ -163,7 +164,7 @@ export function ageRange(vm: Vm, op: u32, start: u64, end: u64): i32 {
   for (; next > 0; next = overlapping(vm, start, end, <u32>next)) {
     clip(vm, start, end);
     const size = ipaEnd - ipaStart;
-    const found = operate.testClearYoung(changetype<Pgt>(locked), ipaStart, size, op != TEST);
+    const found = mmu.testClearYoung(changetype<Pgt>(locked), ipaStart, size, op != TEST);
     trace.log(vm, trace.AGE, found < 0 ? -found : 0, trace.NOBODY, ipaStart, size, <u64>(op != TEST) | <u64>(found == 1) << 1);
     if (found < 0) {
       young = found;

@@ -12,6 +12,7 @@ import { Pgt } from "../pgt";
 import { FORCE_PAGES } from "../walk";
 import { locked, lockTable, NO_TABLE, unlockTable } from "./locks";
 import { splitPieces } from "./eager_split";
+import * as mmu from "./mmu";
 import * as trace from "./trace";
 import { pieceEnd, PROTECTED, Vm } from "./vm";
 
@@ -26,9 +27,9 @@ import { pieceEnd, PROTECTED, Vm } from "./vm";
 
 /** One piece, under the write side. 0, -errno; -ETIMEDOUT: it is done, but somebody may still use what it took away. */
 function apply(vm: Vm, pgt: Pgt, op: u32, ipa: u64, size: u64): i32 {
-  if (op == UNMAP) return logged(vm, trace.UNMAP, ipa, size, operate.unmap(pgt, ipa, size));
-  if (op == WRPROTECT) return logged(vm, trace.WRPROTECT, ipa, size, operate.writeProtect(pgt, ipa, size));
-  return logged(vm, trace.FLUSH, ipa, size, operate.flush(pgt, ipa, size));
+  if (op == UNMAP) return logged(vm, trace.UNMAP, ipa, size, mmu.unmap(pgt, ipa, size));
+  if (op == WRPROTECT) return logged(vm, trace.WRPROTECT, ipa, size, mmu.writeProtect(pgt, ipa, size));
+  return logged(vm, trace.FLUSH, ipa, size, mmu.flush(pgt, ipa, size));
 }
 
 function logged(vm: Vm, kind: u32, ipa: u64, size: u64, result: i32): i32 {
@@ -73,7 +74,7 @@ export function applyLocked(vm: Vm, op: u32, ipa: u64, size: u64, pieces: u32): 
 export function flushTlb(vm: Vm, ipa: u64, size: u64): i32 {
   const result = lockTable(vm, READ_SIDE);
   if (result != 0) return result == NO_TABLE ? 0 : result;
-  const late = operate.tlbFlushRange(changetype<Pgt>(locked), ipa, size);
+  const late = mmu.tlbFlushRange(changetype<Pgt>(locked), ipa, size);
   trace.log(vm, trace.FLUSH_TLB, -late, trace.NOBODY, ipa, size, 0);
   unlockTable(READ_SIDE);
   return late;

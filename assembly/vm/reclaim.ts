@@ -4,12 +4,13 @@
  */
 import { header, H_OBJECTS, OBJECT_BYTES, objects, threadSlot, T_IN_PROGRESS, T_INVALIDATED } from "../layout";
 import { VM } from "../pgt";
+import { STATE_PAGE } from "../private";
 import { destroyContextsOf } from "./life";
 import { ownsSlots, releaseOf } from "./locks";
 import { abandonLog } from "./log";
 import { endEdition } from "./slots";
 import { revalidate } from "./region";
-import { INVALIDATE_SEQ, IN_PROGRESS, SEQUENCE, STATE_PAGE, Vm, vmAt } from "./vm";
+import { INVALIDATE_SEQ, IN_PROGRESS, SEQUENCE, Vm, vmAt } from "./vm";
 
 export function releaseVms(number: u32): void {
   const end = objects + <usize>load<u32>(header, H_OBJECTS) * OBJECT_BYTES;

@@ -7,18 +7,19 @@
  *   commit      the arch checks, then the new set at once                … then, where logging begins, the slot is protected
  *   end         without a commit the old slot is valid again
  */
-import { EEXIST, EFAULT, EINVAL, ENOMEM } from "../errno";
+import { EEXIST, EFAULT, EINVAL, ENOMEM, EPERM } from "../errno";
 import { setResult } from "../layout";
 import { createBitmap, freeBitmap, freeBitmapOf, unitsOf } from "./bitmap";
 import { freeSplitCache } from "./eager_split";
 import { beginPublishing, endPublishing, holdsSlots, lockSlots, unlockSlots } from "./locks";
+import * as mmu from "./mmu";
 import { insertSlot, makeRoom, nextEdition, overlapsOther, removeSlot } from "./slot_set";
 import {
   ABSENT, beginEdition, endEdition, INVALID_SLOT, LOG_DIRTY, MAX_SLOTS, READONLY, recordOf, R_BASE, R_BITMAP, R_FLAGS, R_HVA, R_PAGES,
   R_STATE, R_UNITS, VALID_SLOT,
 } from "./slots";
 import * as trace from "./trace";
-import { BACKUP_BITMAP, CHANGE, INITIALLY_SET, MTE, RING, Vm } from "./vm";
+import { BACKUP_BITMAP, CHANGE, INITIALLY_SET, MTE, PROTECTED_GUEST, RING, Vm } from "./vm";
 
 // Kinds of change.
 // @ts-ignore: decorator
@@ -99,6 +100,7 @@ function prepare(vm: Vm, slot: u32, flags: u32, base: u64, pages: u64, hva: u64)
   change.hva = hva;
   const kind = exists ? kindOf(record, flags, base, pages, hva) : pages ? <i32>CREATE : -EINVAL;
   if (kind <= <i32>NONE) return kind;
+  if (vm.has(PROTECTED_GUEST) && !isKept(vm, kind, flags)) return -EPERM;
   change.kind = kind;
   if (kind == CREATE || kind == MOVE) {
     if (kind == CREATE && vm.totalPages + pages < vm.totalPages) return -EINVAL;
@@ -111,6 +113,11 @@ function prepare(vm: Vm, slot: u32, flags: u32, base: u64, pages: u64, hva: u64)
     setResult(1, load<u64>(record, R_PAGES) << vm.pageShift);
   }
   return kind;
+}
+
+/** Memory that was given away does not come back at the host's will, and the host sees nothing of what is written there. */
+function isKept(vm: Vm, kind: u32, flags: u32): bool {
+  return kind == DELETE || kind == MOVE ? !mmu.hasRun(vm) : !(flags & (LOG_DIRTY | READONLY));
 }
 
 function kindOf(record: usize, flags: u32, base: u64, pages: u64, hva: u64): i32 {

@@ -2,10 +2,11 @@
 import { ENOMEM } from "../errno";
 import { UNIT_SHIFT } from "../layout";
 import * as pool from "../pool";
+import { privatePages } from "../private";
 import {
   ABSENT, arrayOf, beginEdition, endEdition, idAt, R_BASE, R_EDITION, R_HIGHEST, R_HVA, R_PAGES, R_STATE, recordOf, roomIn,
 } from "./slots";
-import { privatePages, RECORDS, Vm } from "./vm";
+import { RECORDS, Vm } from "./vm";
 
 // @ts-ignore: decorator
 @inline const FIRST_ROOM: u32 = 11; // 2048 ids in a page

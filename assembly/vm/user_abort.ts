@@ -8,8 +8,7 @@ import { DBM, PROT_DEVICE, PROT_NORMAL_NC, PROT_R, PROT_W, PROT_X } from "../des
 import { EAGAIN, EBUSY, EFAULT, EINVAL, ENOMEM, ETIMEDOUT } from "../errno";
 import { levelShift } from "../geometry";
 import { setResult } from "../layout";
-import * as operate from "../operate";
-import { ownResult, READ_SIDE } from "../operation";
+import { ownResult } from "../operation";
 import { Pgt } from "../pgt";
 import { HANDLE_FAULT, SHARED } from "../walk";
 import { INJECT, NO_CALL, POISONED, RESUME } from "./abort";
@@ -18,6 +17,7 @@ import { AGAIN, BLOCKS, CACHE_CAPACITY, Context, count, INJECTED, MAPS, RELAXES,
 import { markDirtyIn } from "./dirty";
 import { EXTERNAL, injectAbort } from "./inject";
 import { locked, lockTable, NO_TABLE, unlockTable } from "./locks";
+import * as mmu from "./mmu";
 import { inProgress, sequenceOf } from "./notifier";
 import { EXEC, Pending, pendingOf, PERMISSION, WRITE } from "./pending";
 import { takeBack } from "./protect";
@@ -104,11 +104,11 @@ function answer(c: Context, p: Pending, facts: u32, vmaShift: u32, hostShift: u3
     injectAbort(p.esr, EXTERNAL, p.far, true, p.fromEl0);
     return INJECT;
   }
-  const result = lockTable(vm, READ_SIDE);
+  const result = lockTable(vm, vm.faultSide);
   if (result == NO_TABLE) return retry(c);
   if (result != 0) return result;
   const status = install(c, p, facts, hostShift, forced);
-  unlockTable(READ_SIDE);
+  unlockTable(vm.faultSide);
   return conclude(c, p, status);
 }
 
@@ -117,9 +117,9 @@ function chooseSize(vm: Vm, p: Pending, vmaShift: u32): bool {
   const pmdShift = levelShift(vm.pageShift, 2);
   const pudShift = levelShift(vm.pageShift, 1);
   size = vm.pageSize;
-  if (isLogging(p.slotFlags)) return true;
+  if (isLogging(p.slotFlags) || vm.maxShift == vm.pageShift) return true;
   if (vmaShift <= vm.pageShift) return false;
-  if (vmaShift >= pudShift && vm.pageShift == 12 && isEligible(vm, p, <u64>1 << pudShift)) {
+  if (vmaShift >= pudShift && vm.maxShift >= pudShift && isEligible(vm, p, <u64>1 << pudShift)) {
     size = <u64>1 << pudShift;
     return false;
   }
@@ -193,7 +193,7 @@ function protFor(vm: Vm, p: Pending, facts: u32): u64 {
 }
 
 function relax(c: Context, p: Pending): i32 {
-  const status = operate.relaxPermissions(changetype<Pgt>(locked), ipa, prot);
+  const status = mmu.relaxPermissions(c, changetype<Pgt>(locked), ipa, prot);
   trace.log(c.vm, trace.RELAX, -status, c.id, ipa, 0, prot);
   count(c, RELAXES);
   tell(c, RELAX, 0, status);
@@ -203,7 +203,7 @@ function relax(c: Context, p: Pending): i32 {
 function map(c: Context, p: Pending): i32 {
   const vm = c.vm;
   const flags = SHARED | HANDLE_FAULT;
-  const status = operate.map(changetype<Pgt>(locked), ipa, size, pa, prot, flags, c.cache);
+  const status = mmu.map(c, changetype<Pgt>(locked), ipa, size, pa, prot, flags);
   trace.log(vm, trace.MAP, -status, c.id, ipa, size, prot & ~DBM | <u64>flags << 32);
   count(c, MAPS);
   if (status == 0 && size > vm.pageSize) count(c, BLOCKS);
@@ -232,7 +232,7 @@ function conclude(c: Context, p: Pending, status: i32): i32 {
     }
   }
   if (status == 0 || status == -EAGAIN) return RESUME;
-  if (status != -ENOMEM || c.cachedPages >= c.vm.minPages) return status;
+  if (status != -ENOMEM || c.vm.machine || c.cachedPages >= c.vm.minPages) return status;
   return fill(c.cache, c.vm.minPages, CACHE_CAPACITY) == 0 ? RESUME : status; // it was taken for a fault that needs no table
 }
 

@@ -11,10 +11,9 @@
  *   +4096   vCPU contexts: pointers of up to 512
  */
 import { EINVAL, EMFILE, ENOMEM } from "../errno";
-import { H_OBJECTS, header, OBJECT_BYTES, objects, pool as poolStart, UNIT_SHIFT } from "../layout";
-import { poolBytes } from "../memory";
+import { H_OBJECTS, header } from "../layout";
 import { numberOf, Pgt, releaseSlot, takeSlot, VM } from "../pgt";
-import * as pool from "../pool";
+import { freePrivate, privatePages, stateGeneration, STATE_PAGE, unitsFor } from "../private";
 
 // Options, and what caps add.
 // @ts-ignore: decorator
@@ -35,6 +34,9 @@ import * as pool from "../pool";
 @inline export const BACKUP_BITMAP: u32 = 4096;
 // @ts-ignore: decorator
 @inline export const HDBSS: u32 = 8192;
+/** A protected guest of pKVM: the host gives its memory away. */
+// @ts-ignore: decorator
+@inline export const PROTECTED_GUEST: u32 = 16384;
 // @ts-ignore: decorator
 @inline const AT_CREATION: u32 = PROTECTED | MTE | DIC;
 
@@ -63,14 +65,10 @@ import * as pool from "../pool";
 // @ts-ignore: decorator
 @inline export const MAX_CONTEXTS: u32 = 512;
 
-// The object slot: kind, then the state page, as of every object of private pages.
-// @ts-ignore: decorator
-@inline export const STATE_PAGE: usize = 8;
-
 @unmanaged
 @final
 export class Vm {
-  /** Object slot. */
+  /** Object slot; first (private.ts). */
   slot: usize;
   number: u32;
   options: u32;
@@ -103,6 +101,12 @@ export class Vm {
   block: u64;
   /** VMID: generation | number. */
   vmid: u64;
+  /** The hypervisor whose guest it is; 0: it is the host's own. */
+  machine: usize;
+  /** log2 of the largest leaf that a fault may make. */
+  maxShift: u32;
+  /** Side of the mmu_lock that a fault takes. */
+  faultSide: u32;
 
   // @ts-ignore: decorator
   @inline has(option: u32): bool { return (this.options & option) != 0; }
@@ -146,7 +150,7 @@ export function createVm(pageShift: u32, hostBits: u32, options: u32): i32 {
   vm.lastRunUnits = unitsFor(<u64>load<u32>(header, H_OBJECTS) << 1);
   vm.lastRun = privatePages(vm.lastRunUnits);
   if (!vm.lastRun) {
-    pool.free(page, UNIT_SHIFT, STATE_UNITS);
+    freePrivate(page, STATE_UNITS);
     releaseSlot(slot);
     return -ENOMEM;
   }
@@ -157,40 +161,14 @@ export function createVm(pageShift: u32, hostBits: u32, options: u32): i32 {
 /** Gives the object back; everything behind it is freed already. */
 export function freeVm(vm: Vm): void {
   const slot = vm.slot;
-  pool.free(vm.lastRun, UNIT_SHIFT, vm.lastRunUnits);
+  freePrivate(vm.lastRun, vm.lastRunUnits);
   atomic.store<u32>(slot, 0, STATE_PAGE);
-  pool.free(changetype<usize>(vm), UNIT_SHIFT, STATE_UNITS);
+  freePrivate(changetype<usize>(vm), STATE_UNITS);
   releaseSlot(slot);
 }
 
 /** Tells the VM whose state is at this pointer from others that were there; 0: there is none. */
-export function generationAt(page: usize): u32 {
-  if (<u64>(page - poolStart) >= poolBytes() || page & 0xfff) return 0;
-  const slot = vmAt(page).slot;
-  const offset = slot - objects;
-  if (offset >= <usize>load<u32>(header, H_OBJECTS) * OBJECT_BYTES || offset % OBJECT_BYTES) return 0;
-  const isThere = atomic.load<u32>(slot) == VM && atomic.load<u32>(slot, STATE_PAGE) == <u32>page;
-  return isThere ? load<u32>(slot, offsetof<Pgt>("generation")) : 0;
-}
-
-// ---- private pages: no tables to hardware walks ----------------------------------------------------------------------
-
-/** Units (a power of two) that hold so many bytes. */
-export function unitsFor(bytes: u64): u32 {
-  const units = (bytes + 0xfff) >> UNIT_SHIFT;
-  return units <= 1 ? 1 : <u32>1 << (64 - <u32>clz<u64>(units - 1));
-}
-
-/** Zeroed, contiguous; a power of two of them. 0: there are none. */
-export function privatePages(units: u32): usize {
-  if (units > MAX_UNITS) return 0;
-  const page = pool.allocate(UNIT_SHIFT, units);
-  if (page) pool.setPrivate(page, UNIT_SHIFT, units);
-  return page;
-}
-
-// @ts-ignore: decorator
-@inline const MAX_UNITS: u32 = 1 << 15;
+export function generationAt(page: usize): u32 { return stateGeneration(page, VM); }
 
 /** End of the piece of a range that begins at `ipa`: pieces are cut at multiples of `unit`. */
 // @ts-ignore: decorator

@@ -2,6 +2,7 @@
 import { version } from "../../package.json";
 import { conformCommand } from "./conform.ts";
 import { dumpCommand } from "./dump.ts";
+import { pkvmCommand } from "./pkvm.ts";
 import { replayCommand } from "./replay.ts";
 import { type Command, EXIT, type Io, run, usageError } from "./shared.ts";
 import { translateCommand } from "./translate.ts";
@@ -25,6 +26,9 @@ Commands
       intermediate physical one, through stage 2 alone.
   translate --trace <trace> [--at record] [--table root] [--write | --fetch] [--json] <ipa>
       Replays a trace up to a record (default: to its end) and walks the table as it is then.
+  pkvm --script <file> [--report out.html] [--json]
+      Makes the hypercalls of a script on a pKVM machine of its own, says what each answered
+      and changed, and at the end who owns physical memory.
 
 Options
   --json      one JSON document on standard output, nothing else there
@@ -39,6 +43,7 @@ const COMMANDS: ReadonlyMap<string, Command> = new Map([
   ["replay", replayCommand],
   ["dump", dumpCommand],
   ["translate", translateCommand],
+  ["pkvm", pkvmCommand],
 ]);
 
 /** Runs the tool with its arguments; the result is the exit code. */

@@ -72,8 +72,8 @@ export interface Lab {
   readonly memory: WebAssembly.Memory;
   /** Gives `bytes` bytes at `address` a name in traces. */
   name(address: number, bytes: number, label: string): void;
-  /** Pointer to the entry that decides `ipa` now. */
-  entry(s2: Stage2, ipa: number): number;
+  /** Pointer to the entry of this page table that decides `ipa` now. */
+  entry(table: Pick<Stage2, "pointer">, ipa: number): number;
   /** Pointer to the bytes behind a physical address: guest memory or a table page. */
   pointer(pa: number): number;
   read64(pointer: number): bigint;

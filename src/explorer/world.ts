@@ -117,8 +117,8 @@ class Laboratory implements Lab {
     this.#labels.name(address, bytes, label);
   }
 
-  entry(s2: Stage2, ipa: number): number {
-    return this.#home.s2_entry(s2.pointer, ipa) >>> 0;
+  entry({ pointer }: Pick<Stage2, "pointer">, ipa: number): number {
+    return this.#home.s2_entry(pointer, ipa) >>> 0;
   }
 
   pointer(pa: number): number {

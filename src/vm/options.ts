@@ -3,7 +3,9 @@ import { idRegisters, optionBit, pageShift, eventMask } from "../_options.ts";
 import { type Stage2Options, VM_TABLE_OPTIONS, stage2Bits } from "../_stage2_options.ts";
 import { Stage2Error } from "../errors.ts";
 import { choiceOption, flagOption, integerOption, knownOptions } from "../range.ts";
+import type { Pkvm } from "../pkvm/pkvm.ts";
 import { VM_EVENT, VM_OPTION } from "./_abi.ts";
+import { type OnMachine, onMachine } from "./_machine.ts";
 import { type Backing, checkedBacking } from "./backing.ts";
 import { type Bus, checkedBus } from "./bus.ts";
 
@@ -29,6 +31,13 @@ export interface VmOptions extends TablePart {
   bus?: Bus;
   /** Protected mode (pKVM): the IPA size is the host's, nothing is mapped by {@link Vm.ioremap}. Default off. */
   protected?: boolean;
+  /**
+   * The machine whose hypervisor keeps the page table: this VM's operations are hypercalls. Granule, features of the CPU, and the IPA
+   * size are the machine's; `protected` is on.
+   */
+  pkvm?: Pkvm;
+  /** With `pkvm`: memory is donated to the guest, not shared. Needs the machine's feature `protectedGuests`. Default off. */
+  protectedGuest?: boolean;
   /** The guest may tag memory (FEAT_MTE). Default off. */
   mte?: boolean;
   /** The CPU needs no instruction-cache maintenance (CTR_EL0.DIC): pages are executable from the start. Default off. */
@@ -87,6 +96,8 @@ const OWN_OPTIONS = [
   "memory",
   "bus",
   "protected",
+  "pkvm",
+  "protectedGuest",
   "mte",
   "dic",
   "strictFaults",
@@ -97,8 +108,11 @@ const OWN_OPTIONS = [
 export interface VmSettings {
   readonly pageShift: 12 | 14 | 16;
   readonly hostBits: number;
-  /** VM_OPTION bits. */
+  /** VM_OPTION bits of what it is; and of what the core makes, which on a pKVM machine follows the rules of protected mode. */
   readonly options: number;
+  readonly coreOptions: number;
+  /** The machine that it is on. */
+  readonly machine: OnMachine | undefined;
   /** Machine type. */
   readonly type: number;
   /** OPTION bits of the page table, its event mask, its ID registers. */
@@ -114,8 +128,10 @@ export interface VmSettings {
 const PA_BITS = [32, 36, 40, 42, 44, 48, 52];
 
 /** Checks names and values. @throws Stage2Error `BAD_OPTION` */
-export function checkedVmOptions(options: VmOptions): VmSettings {
-  knownOptions("vm", options, [...VM_TABLE_OPTIONS, ...OWN_OPTIONS]);
+export function checkedVmOptions(given: VmOptions): VmSettings {
+  knownOptions("vm", given, [...VM_TABLE_OPTIONS, ...OWN_OPTIONS]);
+  const machine = onMachine(given);
+  const options: VmOptions = { ...given, ...machine?.decided };
   const shift = pageShift(options.granule);
   const table = tablePart(options, shift);
   const strict = flagOption("strictFaults", options.strictFaults ?? true);
@@ -124,7 +140,9 @@ export function checkedVmOptions(options: VmOptions): VmSettings {
   return {
     pageShift: shift,
     hostBits,
-    options: optionBits(options),
+    options: optionBits({ ...given, protected: machine?.isProtected ?? given.protected ?? false }),
+    coreOptions: optionBits(options),
+    machine,
     type: machineType(options),
     table: bits,
     tableEvents: eventMask(options.events ?? []),

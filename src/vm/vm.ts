@@ -26,6 +26,9 @@ export type { VmAttachOptions, VmHandle } from "./_handle.ts";
 export type { VmState, VmStatistics } from "./_vm_shown.ts";
 export type { VmEventGroup, VmOptions } from "./options.ts";
 
+/** Flag of vm_init. */
+const PROTECTED_GUEST = 1n;
+
 interface CacheChange {
   readonly flushes: boolean;
   readonly to: Caches;
@@ -53,12 +56,15 @@ export class Vm extends VmShown implements Disposable {
     const settings = checkedVmOptions(options);
     const core = vmCore(context);
     const { pageShift, memory, bus, table } = settings;
+    const machine = settings.machine?.pointer(context) ?? 0;
     const firstEvent = (core.events_tail() + core.events_count()) >>> 0;
-    const status = core.vm_create(pageShift, settings.hostBits, settings.options);
+    const status = core.vm_create(pageShift, settings.hostBits, settings.coreOptions);
     const pointer = checkPointer(status, "vm", options);
     const [mmfr0, mmfr1] = settings.registers;
     context.setArgument(0, mmfr0);
     context.setArgument(1, mmfr1);
+    context.setArgument(2, BigInt(machine));
+    context.setArgument(3, settings.machine?.isProtected === true ? PROTECTED_GUEST : 0n);
     const result = core.vm_init(pointer, settings.type, table, settings.tableEvents, 0);
     if (result < 0) {
       const error = refusal(context, result, "vm", options);

@@ -32,7 +32,11 @@ export function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memo
 
 /** Member names of `interface Core` and what it extends, read from the sources: the list that the binary has to export. */
 export function declaredExports(): string[] {
-  return [...membersOf("src/_abi.ts", "Core"), ...membersOf("src/vm/_abi.ts", "VmCore")].sort();
+  return [
+    ...membersOf("src/_abi.ts", "Core"),
+    ...membersOf("src/vm/_abi.ts", "VmCore"),
+    ...membersOf("src/pkvm/_abi.ts", "PkvmCore"),
+  ].sort();
 }
 
 function membersOf(file: string, name: string): string[] {

@@ -110,8 +110,8 @@ export async function mutantBuild(
 ): Promise<Uint8Array<ArrayBuffer>> {
   const source = (file: string): string => readFileSync(join(root, "assembly", file), "utf8");
   const changed = schemata(mutants, source);
-  const all = ["", "sync", "visit", "vcpu", "vm"].flatMap((folder) =>
-    sourcesIn(join(root, "assembly", folder)),
+  const all = ["", "sync", "visit", "vcpu", "vm", "pkvm", "pkvm/el1", "pkvm/mappings"].flatMap(
+    (folder) => sourcesIn(join(root, "assembly", folder)),
   );
   const ingredients = [...all, ...changed.values(), ...sourcesIn(join(root, "src/instrument"))];
   const make = async (): Promise<Uint8Array> => agentBuild(await compile(changed, root));

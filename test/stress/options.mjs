@@ -3,16 +3,22 @@
 import { closeSync, openSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { MOST_THREADS } from "./board.mjs";
-import { VM_PLANTS } from "./vm/plants.mjs";
+import { PKVM_PLANTS } from "./pkvm/plants.mjs";
 import { PLANTS } from "./plants.mjs";
+import { VM_PLANTS } from "./vm/plants.mjs";
 
-const PARTS = /** @type {const} */ (["tables", "vm"]);
-const PLANT_NAMES = [...Object.keys(PLANTS), ...Object.keys(VM_PLANTS)];
+const PARTS = /** @type {const} */ (["tables", "vm", "pkvm"]);
+const PLANT_NAMES = [
+  ...Object.keys(PLANTS),
+  ...Object.keys(VM_PLANTS),
+  ...Object.keys(PKVM_PLANTS),
+];
 
 export const USAGE = `npm run stress -- [options]
 
   --threads <k>   real threads, 1 to ${MOST_THREADS} (default 4)
-  --part <name>   tables: page tables by themselves; vm: memslots, aborts, notifiers, every way of dirty logging (default both)
+  --part <name>   tables: page tables by themselves; vm: memslots, aborts, notifiers, every way of dirty logging;
+                  pkvm: guests, their kernel and a hostile host over a hypervisor (default all)
   --seconds <n>   how long, each part (default 10)
   --rounds <n>    so many rounds instead: the same seed then does exactly the same operations
   --seed <s>      what each thread does, in which order (default 1)

@@ -1,13 +1,16 @@
 // @ts-check
-/** What the stress is made of: page tables by themselves, and VMs. */
+/** What the stress is made of: page tables by themselves, VMs, and machines with a hypervisor. */
 import { PLANTS } from "./plants.mjs";
+import { PKVM_PLANTS } from "./pkvm/plants.mjs";
+import { runPkvm } from "./pkvm/run.mjs";
+import { work as workOnPkvm } from "./pkvm/worker.mjs";
 import { run } from "./run.mjs";
 import { VM_PLANTS } from "./vm/plants.mjs";
 import { runVms } from "./vm/run.mjs";
 import { work as workOnVms } from "./vm/worker.mjs";
 import { work } from "./worker.mjs";
 
-/** @typedef {import("./thread.mjs").Start | import("./vm/thread.mjs").VmStart} Start */
+/** @typedef {import("./thread.mjs").Start | import("./vm/thread.mjs").VmStart | import("./pkvm/thread.mjs").PkvmStart} Start */
 /** @typedef {keyof typeof PARTS} Part */
 /** @typedef {import("./run.mjs").Result} Result */
 
@@ -15,6 +18,7 @@ import { work } from "./worker.mjs";
 export const PARTS = {
   tables: { run, plants: PLANTS },
   vm: { run: runVms, plants: VM_PLANTS },
+  pkvm: { run: runPkvm, plants: PKVM_PLANTS },
 };
 
 export const PART_NAMES = /** @type {Part[]} */ (Object.keys(PARTS));
@@ -53,5 +57,8 @@ export async function runParts(options, spawn, say) {
 
 /** The program of a thread, by what it was started with. @param {Start} start @returns {(say: (text: string) => void) => Promise<void>} */
 export function programOf(start) {
-  return (say) => ("part" in start ? workOnVms(start, say) : work(start, say));
+  return (say) => {
+    if (!("part" in start)) return work(start, say);
+    return start.part === "vm" ? workOnVms(start, say) : workOnPkvm(start, say);
+  };
 }

@@ -8,6 +8,10 @@ import { afterAll, describe, expect, it } from "vitest";
 // @ts-expect-error the program is JavaScript
 import * as plants from "./plants.mjs";
 // @ts-expect-error the program is JavaScript
+import * as pkvmPlants from "./pkvm/plants.mjs";
+// @ts-expect-error the program is JavaScript
+import * as pkvmViolations from "./pkvm/violations.mjs";
+// @ts-expect-error the program is JavaScript
 import * as violations from "./violations.mjs";
 // @ts-expect-error the program is JavaScript
 import * as vmPlants from "./vm/plants.mjs";
@@ -16,8 +20,10 @@ import * as vmViolations from "./vm/violations.mjs";
 
 const PLANTS = plants.PLANTS as Record<string, { found: string }>;
 const VM_PLANTS = vmPlants.VM_PLANTS as Record<string, { found: string }>;
+const PKVM_PLANTS = pkvmPlants.PKVM_PLANTS as Record<string, { found: string }>;
 const VIOLATIONS = violations.VIOLATIONS as readonly string[];
 const NEW_VIOLATIONS = vmViolations.NEW_VIOLATIONS as readonly string[];
+const PKVM_VIOLATIONS = pkvmViolations.PKVM_VIOLATIONS as readonly string[];
 const MAIN = fileURLToPath(new URL("main.mjs", import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "stage2-stress-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -57,7 +63,7 @@ describe("stress", () => {
     expect(other).not.toEqual(first);
   });
 
-  it.each(Object.entries({ ...PLANTS, ...VM_PLANTS }))(
+  it.each(Object.entries({ ...PLANTS, ...VM_PLANTS, ...PKVM_PLANTS }))(
     "finds a planted fault: %s",
     (name, { found }) => {
       const { code, report } = stress("--threads", "2", "--rounds", "3", "--plant", name);
@@ -71,6 +77,7 @@ describe("stress", () => {
       new Set(Object.values(all).map((plant) => plant.found));
     expect(VIOLATIONS.filter((name) => !found(PLANTS).has(name))).toEqual([]);
     expect(NEW_VIOLATIONS.filter((name) => !found(VM_PLANTS).has(name))).toEqual([]);
+    expect(PKVM_VIOLATIONS.filter((name) => !found(PKVM_PLANTS).has(name))).toEqual([]);
   });
 
   it("loses a store only where one is lost: the other ways of logging stay clean", () => {

@@ -26,6 +26,11 @@ import { completion } from "./locks_completion.ts";
 import { exclusion } from "./locks_exclusion.ts";
 import { misuse } from "./locks_misuse.ts";
 import { sections } from "./locks_sections.ts";
+import { counts } from "./pkvm_counts.ts";
+import { hostPages } from "./pkvm_host.ts";
+import { guestMaps } from "./pkvm_maps.ts";
+import { protectedGuests } from "./pkvm_protected.ts";
+import { vmLives } from "./pkvm_vms.ts";
 import { bitmaps } from "./vm_bitmaps.ts";
 import { blocks } from "./vm_blocks.ts";
 import { hardwareLists } from "./vm_hdbss.ts";
@@ -83,5 +88,14 @@ const machines: readonly Litmus[] = [
   ...vmids,
   ...lastRun,
 ];
+const hypervisor: readonly Litmus[] = [
+  ...guestMaps,
+  ...counts,
+  ...hostPages,
+  ...vmLives,
+  ...protectedGuests,
+];
 
-export const catalogue: readonly Litmus[] = [...rows, ...locks, ...machines].sort(byNumber);
+export const catalogue: readonly Litmus[] = [...rows, ...locks, ...machines, ...hypervisor].sort(
+  byNumber,
+);

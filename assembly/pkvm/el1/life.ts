@@ -1,0 +1,125 @@
+/** Making a guest whose page table is the hypervisor's, and its end: pkvm_create_hyp_vm, pkvm_pgtable_init, _destroy. */
+import { EBUSY, ENOMEM, ETIMEDOUT } from "../../errno";
+import { header, H_THREADS } from "../../layout";
+import { LOCKLESS_AGING, Pgt } from "../../pgt";
+import { freePrivate, privatePages } from "../../private";
+import { shareHyp, unshareHyp } from "../hyp";
+import { returnHostPage, takeHostPages } from "../host_pages";
+import { acquire, release } from "../locks";
+import { Machine, VM_TABLE_LOCK } from "../machine";
+import { clear } from "../mappings/tree";
+import { createMemcache, destroyMemcache, memcacheAt } from "../memcache";
+import { initVcpu, putBorrowed } from "../vcpus";
+import { entryTablePages, initVm, teardownVm } from "../vm_life";
+import { find, MAX_VCPUS } from "../vms";
+import { El1, el1Of } from "./object";
+import { unshareAll } from "./range";
+
+/** Pointer of its page table, or -errno: then nothing has changed. `vcpus`: as many may be made; `made`: as many are. */
+export function createGuest(m: Machine, vcpus: u32, made: u32, flags: u32, table: u32, events: u32): i32 {
+  const page = privatePages(1);
+  if (!page) return -ENOMEM;
+  table &= ~LOCKLESS_AGING; // the mappings are read under the lock
+  const e = changetype<El1>(page);
+  e.machinePointer = changetype<usize>(m);
+  e.memcache = createMemcache(m);
+  let result = e.memcache ? makeVm(e, m, vcpus, flags, table, events) : -ENOMEM;
+  for (let index: u32 = 0; index < made && result == 0; index++) result = addVcpu(e);
+  if (result != 0) {
+    endGuest(e);
+    return result;
+  }
+  e.vm.pgt.el1 = page;
+  return <i32>e.vm.table;
+}
+
+function makeVm(e: El1, m: Machine, vcpus: u32, flags: u32, table: u32, events: u32): i32 {
+  const kvm = takeHostPages(m, 1);
+  const vm = takeHostPages(m, 1);
+  const root = takeHostPages(m, entryTablePages(m));
+  let result = kvm >= 0 && vm >= 0 && root >= 0 ? shareHyp(m, kvm) : -ENOMEM;
+  if (result == 0) {
+    result = initVm(m, 0, kvm, vm, root, vcpus, flags, table, events);
+    if (result > 0) return adopt(e, m, result, kvm);
+    unshareHyp(m, kvm);
+  }
+  if (kvm >= 0) returnHostPage(m, kvm);
+  if (vm >= 0) returnHostPage(m, vm);
+  for (let i: u32 = 0; root >= 0 && i < entryTablePages(m); i++) returnHostPage(m, root + i);
+  return result;
+}
+
+/** The VM stays as long as this does. */
+function adopt(e: El1, m: Machine, handle: i32, kvm: i64): i32 {
+  const vm = find(m, handle);
+  if (!vm) return -ENOMEM;
+  e.handle = handle;
+  e.vmPointer = changetype<usize>(vm);
+  e.kvmPfn = kvm;
+  changeReferences(e, 1);
+  return 0;
+}
+
+/** How many references there are then, or -1: nobody knows. */
+function changeReferences(e: El1, by: i32): i32 {
+  const word = e.machine.word(VM_TABLE_LOCK);
+  if (acquire(word) != 0) return -1;
+  e.vm.references += by;
+  const left = e.vm.references;
+  release(word);
+  return <i32>left;
+}
+
+/** One more vCPU, with a page of the host's. */
+export function addVcpu(e: El1): i32 {
+  const pfn = takeHostPages(e.machine, 1);
+  if (pfn < 0) return -ENOMEM;
+  const index = initVcpu(e.machine, e.handle, pfn);
+  if (index >= 0) return 0;
+  returnHostPage(e.machine, pfn);
+  return index;
+}
+
+/** The vCPUs up to this one exist in the hypervisor. */
+export function prepareVcpu(pgt: Pgt, index: u32): i32 {
+  const e = el1Of(pgt);
+  let result = 0;
+  while (result == 0 && e.vm.made <= index) result = addVcpu(e);
+  return result;
+}
+
+/** vCPUs for a table of its own: one for each thread that there can be. */
+export function usualVcpus(): u32 { return min(load<u32>(header, H_THREADS), MAX_VCPUS); }
+
+/**
+ * Unshares what is mapped, then ends the VM: 0, or -EBUSY, as a vCPU is loaded by hand. The object of the page table is the caller's to
+ * release. With the write side of the mmu_lock, so no CPU is in the middle of a call.
+ */
+export function destroyGuest(pgt: Pgt): i32 {
+  const e = el1Of(pgt);
+  putBorrowed(e.machine, e.handle);
+  const references = changeReferences(e, 0);
+  if (references != 1) return references < 0 ? -ETIMEDOUT : -EBUSY;
+  unshareAll(e);
+  const result = endGuest(e);
+  if (result == 0) pgt.el1 = 0;
+  return result;
+}
+
+function endGuest(e: El1): i32 {
+  const m = e.machine;
+  if (e.handle) {
+    changeReferences(e, -1);
+    const result = teardownVm(m, e.handle, true);
+    if (result != 0) { // a vCPU was loaded at the last moment
+      changeReferences(e, 1);
+      return result;
+    }
+    unshareHyp(m, e.kvmPfn);
+    returnHostPage(m, e.kvmPfn);
+  }
+  clear(e.mappings);
+  if (e.memcache) destroyMemcache(memcacheAt(e.memcache));
+  freePrivate(changetype<usize>(e), 1);
+  return 0;
+}

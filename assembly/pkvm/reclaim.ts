@@ -1,0 +1,29 @@
+/** Taking from a thread that has ended what it has of hypervisors: locks, and the vCPU that is loaded on its CPU. */
+import { header, H_OBJECTS, OBJECT_BYTES, objects, threadSlot } from "../layout";
+import { MACHINE } from "../pgt";
+import { STATE_PAGE } from "../private";
+import { leave } from "./el1/lock";
+import { releaseOf } from "./locks";
+import { HOST_LOCK, HYP_LOCK, LIST_LOCK, Machine, machineAt, MAX_VMS, VM_TABLE_LOCK } from "./machine";
+import { putOf } from "./vcpus";
+import { entryOf, RESERVED, vmAt } from "./vms";
+
+export function releaseMachines(number: u32): void {
+  const end = objects + <usize>load<u32>(header, H_OBJECTS) * OBJECT_BYTES;
+  for (let slot = objects; slot < end; slot += OBJECT_BYTES) {
+    if (atomic.load<u32>(slot) == MACHINE) releaseLocks(machineAt(atomic.load<u32>(slot, STATE_PAGE)), number);
+  }
+  leave(threadSlot(number));
+  putOf(threadSlot(number));
+}
+
+function releaseLocks(m: Machine, number: u32): void {
+  releaseOf(m.word(LIST_LOCK), number);
+  releaseOf(m.word(HYP_LOCK), number);
+  for (let index: u32 = 0; index < MAX_VMS; index++) {
+    const vm = atomic.load<u32>(entryOf(m, index));
+    if (vm > RESERVED) releaseOf(vmAt(vm).lock, number);
+  }
+  releaseOf(m.word(HOST_LOCK), number);
+  releaseOf(m.word(VM_TABLE_LOCK), number);
+}

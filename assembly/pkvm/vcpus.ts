@@ -1,0 +1,108 @@
+/**
+ * vCPUs on CPUs: to the hypervisor a thread is a CPU, which has one vCPU loaded at most, and a vCPU is loaded on one CPU at most. All of
+ * it under the lock of the VM table; the thread slot says which machine's.
+ */
+import { EINVAL, ENOENT, ETIMEDOUT } from "../errno";
+import { thisThread, thread, threadSlot, T_LOADED, T_MACHINE } from "../layout";
+import { admit } from "./hyp";
+import { acquire, release } from "./locks";
+import { Machine, machineAt, VM_TABLE_LOCK } from "./machine";
+import { find, HypVcpu, HypVm, VCPUS, VCPU_BYTES, vcpuAt } from "./vms";
+
+export function indexOf(vcpu: HypVcpu): u32 {
+  return <u32>((changetype<usize>(vcpu) - vcpu.vmPointer - VCPUS) / VCPU_BYTES);
+}
+
+/** With a page of the host for its struct: index of the new vCPU, -errno. */
+export function initVcpu(m: Machine, handle: u64, pfn: u64): i32 {
+  const word = m.word(VM_TABLE_LOCK);
+  if (acquire(word) != 0) return -ETIMEDOUT;
+  const vm = find(m, handle);
+  const result = vm ? addVcpu(m, vm, pfn) : -ENOENT;
+  release(word);
+  return result;
+}
+
+function addVcpu(m: Machine, vm: HypVm, pfn: u64): i32 {
+  const index = vm.made;
+  if (index == vm.created || vm.dying) return -EINVAL;
+  const result = admit(m, vm.list, pfn, 1);
+  if (result != 0) return result;
+  vm.pages++;
+  vcpuAt(vm, index).vmPointer = changetype<usize>(vm);
+  vm.made = index + 1;
+  return <i32>index;
+}
+
+/** `borrowed`: the host's MMU code has loaded it for a call, and may put it from another CPU (el1.ts). */
+export function loadVcpu(m: Machine, handle: u64, index: u64, borrowed: bool): i32 {
+  if (load<u32>(thread, T_LOADED)) return -EINVAL;
+  const word = m.word(VM_TABLE_LOCK);
+  if (acquire(word) != 0) return -ETIMEDOUT;
+  const vm = find(m, handle);
+  let result = -EINVAL;
+  if (vm && index < vm.made && !vm.dying && isFree(vcpuAt(vm, <u32>index), borrowed)) {
+    const vcpu = vcpuAt(vm, <u32>index);
+    vcpu.loaded = thisThread() + 1;
+    vcpu.borrowed = borrowed;
+    vm.references++;
+    store<u32>(thread, <u32>changetype<usize>(m), T_MACHINE);
+    atomic.store<u32>(thread, <u32>changetype<usize>(vcpu), T_LOADED);
+    result = 0;
+  }
+  release(word);
+  return result;
+}
+
+/** What the host's MMU code has left loaded on another CPU, it may move. */
+function isFree(vcpu: HypVcpu, borrowed: bool): bool {
+  if (vcpu.loaded && borrowed && vcpu.borrowed) unload(vcpu);
+  return !vcpu.loaded;
+}
+
+/** -EINVAL: none is loaded. */
+export function putVcpu(): i32 { return putOf(thread); }
+
+/** The same of another thread, which has ended. */
+export function putOf(slot: usize): i32 {
+  if (!atomic.load<u32>(slot, T_LOADED)) return -EINVAL;
+  const word = machineAt(load<u32>(slot, T_MACHINE)).word(VM_TABLE_LOCK);
+  if (acquire(word) != 0) return -ETIMEDOUT;
+  const vcpu = atomic.load<u32>(slot, T_LOADED);
+  if (vcpu) unload(changetype<HypVcpu>(vcpu)); // else the host's MMU code has put it meanwhile
+  release(word);
+  return 0;
+}
+
+/** With the lock of the table. */
+function unload(vcpu: HypVcpu): void {
+  atomic.store<u32>(threadSlot(vcpu.loaded - 1), 0, T_LOADED);
+  vcpu.loaded = 0;
+  vcpu.vm.references--;
+}
+
+/** Puts what the host's MMU code has loaded of a VM, on whatever CPU: none of them is in the middle of a call. */
+export function putBorrowed(m: Machine, handle: u64): void {
+  const word = m.word(VM_TABLE_LOCK);
+  if (acquire(word) != 0) return;
+  const vm = find(m, handle);
+  if (vm) {
+    for (let index: u32 = 0; index < vm.made; index++) {
+      const vcpu = vcpuAt(vm, index);
+      if (vcpu.loaded && vcpu.borrowed) unload(vcpu);
+    }
+  }
+  release(word);
+}
+
+/** The vCPU that is loaded here, if it is of a VM of this machine that is protected, or is not; with a reference, which `letGo` drops. */
+export function holdLoaded(m: Machine, isProtected: bool): HypVcpu | null {
+  if (!atomic.load<u32>(thread, T_LOADED) || load<u32>(thread, T_MACHINE) != <u32>changetype<usize>(m)) return null;
+  const word = m.word(VM_TABLE_LOCK);
+  if (acquire(word) != 0) return null;
+  let vcpu = changetype<HypVcpu | null>(<usize>atomic.load<u32>(thread, T_LOADED));
+  if (vcpu && vcpu.vm.isProtected != isProtected) vcpu = null;
+  if (vcpu) vcpu.vm.references++;
+  release(word);
+  return vcpu;
+}

@@ -1,0 +1,55 @@
+/** Runs in words, the same in pictures, tables and terminals. */
+import type { GuestShare, OwnershipRun, PageState } from "./map.ts";
+
+/** Fewer letters for narrow places. */
+export const SHORT: Readonly<Record<PageState, string>> = {
+  OWNED: "OWNED",
+  SHARED_OWNED: "SO",
+  SHARED_BORROWED: "SB",
+  NOPAGE: "·",
+};
+
+const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+
+/** `64 KiB`, `1.5 GiB`. */
+export function bytes(value: number): string {
+  let unit = 0;
+  let rest = value;
+  for (; rest >= 1024 && unit < UNITS.length - 1; unit++) rest /= 1024;
+  return `${Number(rest.toFixed(1))} ${UNITS[unit]}`;
+}
+
+/** `0x8000_0000`: grouped by four digits, as long numbers are read. */
+export function address(value: number): string {
+  const digits = value.toString(16).padStart(8, "0");
+  return `0x${digits.replace(/(?<=.)(?=(.{4})+$)/g, "_")}`;
+}
+
+export function hex(value: number): string {
+  return `0x${value.toString(16)}`;
+}
+
+/** `0x1000 gfn 0x40000`, `0x1000 ×2`. */
+export function guestWords({ handle, leaves, gfn }: GuestShare): string {
+  const place = gfn === undefined ? "" : ` gfn ${hex(gfn)}`;
+  return `${hex(handle)}${place}${leaves > 1 ? ` ×${leaves}` : ""}`;
+}
+
+/** One sentence about a run. */
+export function sentence(run: OwnershipRun): string {
+  const { host, hyp, guests, references, owner } = run;
+  const names = [...new Set(guests.map(guestWords))].join(" and ");
+  const pins =
+    references > 0 ? `, ${references} ${references === 1 ? "reference" : "references"}` : "";
+  const lent = owner === "guest" && host === "SHARED_BORROWED";
+  if (owner === "nobody") return `nobody's${pins}`;
+  if (owner === "hyp") return `the hypervisor's${pins}`;
+  if (owner === "guest") return `guest ${names}'s${lent ? ", shared with the host" : ""}${pins}`;
+  if (host === "OWNED") return `the host's${pins}`;
+  const others = [
+    ...(hyp === "SHARED_BORROWED" ? ["the hypervisor"] : []),
+    ...(guests.length > 0 ? [`${guests.length > 1 ? "guests" : "guest"} ${names}`] : []),
+  ];
+  const with_ = others.length > 0 ? others.join(" and ") : "the secure world";
+  return `the host's, shared with ${with_}${pins}`;
+}

@@ -1,0 +1,69 @@
+/** Arguments of hypercalls: words for the argument block, pages for the memcache in the batch buffer. No call needs a BigInt. */
+import type { Context } from "../_context.ts";
+import { Stage2Error } from "../errors.ts";
+
+/** An argument: any 64-bit word. Negative numbers are two's complement; a `number` names what it is exactly. */
+export type Word = number | bigint;
+
+/** What goes with a call beside its arguments. */
+export interface CallOptions {
+  /** Pages (pfns) that the host offers for the loaded vCPU's memcache: a stack, the last is taken first. Those that were taken leave the array. */
+  memcache?: Word[];
+}
+
+/** Words that a call can take. */
+const WORDS = 8;
+const TWO_32 = 2 ** 32;
+const RECORD_BYTES = 32;
+const WORD_BYTES = 8;
+
+/** Writes the arguments, zeros behind them. @throws Stage2Error `BAD_OPTION` for what is no 64-bit word */
+export function writeArguments(context: Context, words: readonly Word[]): void {
+  if (words.length > WORDS) {
+    throw new Stage2Error("BAD_OPTION", `a hypercall takes at most ${WORDS} arguments`, { words });
+  }
+  words.forEach(checkWord);
+  const halves = context.args32;
+  for (let i = 0; i < WORDS; i++) {
+    const word = i < words.length ? (words[i] as Word) : 0;
+    if (typeof word === "bigint") context.args64[i] = word;
+    else writeNumber(halves, i * 2, word);
+  }
+}
+
+/** Writes a list: count, then pfns. @throws Stage2Error `BAD_OPTION` for what is no list, or more than there is room for */
+export function writeList(context: Context, list: readonly Word[]): void {
+  const room = (context.core.batch_capacity() * RECORD_BYTES) / WORD_BYTES - 1;
+  if (!Array.isArray(list) || list.length > room) {
+    throw new Stage2Error("BAD_OPTION", `memcache must be an array of at most ${room} pfns`, {
+      memcache: list,
+    });
+  }
+  list.forEach(checkWord);
+  const words = context.u32;
+  const start = (context.core.batch() >>> 0) / 4;
+  writeNumber(words, start, list.length);
+  list.forEach((pfn, i) => {
+    const at = start + (i + 1) * 2;
+    if (typeof pfn === "bigint") context.u64[at / 2] = pfn;
+    else writeNumber(words, at, pfn);
+  });
+}
+
+/** How many pages the list has left. */
+export function leftInList(context: Context): number {
+  return context.u32[(context.core.batch() >>> 0) / 4] as number;
+}
+
+function checkWord(word: Word): void {
+  if (typeof word === "bigint") {
+    if (word >= -(2n ** 63n) && word < 2n ** 64n) return;
+  } else if (Number.isInteger(word) && word >= -(2 ** 63) && word < 2 ** 64) return;
+  throw new Stage2Error("BAD_OPTION", "an argument must be a word of 64 bits", { word });
+}
+
+/** Both halves; the low one modulo 2^32, as two's complement has it. */
+function writeNumber(halves: Uint32Array, at: number, value: number): void {
+  halves[at] = value % TWO_32;
+  halves[at + 1] = Math.floor(value / TWO_32);
+}

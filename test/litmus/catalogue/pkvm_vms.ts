@@ -1,0 +1,351 @@
+/** B6: the life of a VM: its end beside CPUs that load it and hypercalls on it, and what is done once although two ask for it. */
+import { type Litmus, litmus } from "../../../src/explorer/litmus.ts";
+import { Prot } from "../../../src/index.ts";
+import { type Part, faultOf, flag, raiseFlag } from "./observe.ts";
+import { ENTRY_PAGES, HYPERCALL, PkvmBed, ROOM, pfn } from "./pkvm_bed.ts";
+import { isHosts, wrongBooks } from "./pkvm_books.ts";
+import { type Agents, type Answers, FAULT, RAM, WITH_TLB, agent, forbidden } from "./support.ts";
+import { fine } from "./vm_bed.ts";
+
+const ENOENT = -2;
+const ENOMEM = -12;
+const EBUSY = -16;
+const EINVAL = -22;
+const H = HYPERCALL;
+
+/** First of the pages that a VM is made of, and of those that its tables are. */
+const PARTS = 300;
+const TABLES = 320;
+/** A guest address that stays mapped, for the table of the others, and its page. */
+const HOLDER = 500;
+
+/** A machine with one VM that has a page mapped, so that another one needs no table; nobody has it loaded. */
+function oneVm(bed: PkvmBed, first = PARTS, tables = TABLES, share = true): number {
+  const handle = bed.bareVm(bed.maker, first);
+  if (!share) return handle;
+  const list = [0, 1, 2].map((n) => pfn(tables + n));
+  fine("VCPU_LOAD", bed.now(bed.maker, H.VCPU_LOAD, handle, 0));
+  const words = [pfn(HOLDER), HOLDER, 1, Prot.RW] as const;
+  fine("SHARE_GUEST", bed.giveNow(bed.maker, H.SHARE_GUEST, list, ...words));
+  fine("VCPU_PUT", bed.now(bed.maker, H.VCPU_PUT));
+  return handle;
+}
+
+/** Ends the VM if it is still there; what of it is left, as a sentence. */
+function leftOver(bed: PkvmBed, handle: number, before: number): string | undefined {
+  const last = bed.now(bed.maker, H.TEARDOWN_VM, handle);
+  const parts = Array.from({ length: 3 + ENTRY_PAGES }, (_, n) => PARTS + n).slice(1);
+  const pages = [0, HOLDER, TABLES, TABLES + 1, TABLES + 2, ...parts];
+  const kept = pages.find((n) => !isHosts(bed, n));
+  const pins = bed.record(PARTS).references;
+  const wrong = wrongBooks(bed, []);
+  const { core } = bed.maker;
+  const ended = core.pkvm_destroy(bed.machine);
+  const late = core.engine_quiesce();
+  return (
+    forbidden(
+      [last !== 0 && last !== ENOENT, `the last teardown answered ${last}`],
+      [kept !== undefined, `page ${kept} has not come back`],
+      [pins !== 0, `struct kvm has ${pins} references`],
+    ) ??
+    wrong ??
+    forbidden(
+      [ended !== 0 || late !== 0, `the machine ends with ${ended}, ${late}`],
+      [core.pool_used() !== before, `${core.pool_used() - before} pages outlive the machine`],
+    )
+  );
+}
+
+function inUse(agents: Agents): number {
+  return Object.values(agents)[0]?.core.pool_used() ?? 0;
+}
+
+/** P10: L runs the VM for a moment, T ends it. */
+const underLoad = litmus({
+  name: "P10",
+  title: "teardown beside a CPU that loads the VM and shares a page: it ends alone, or not yet",
+  agents: ["L", "T"],
+  mutants: ["teardown-ignores-references"],
+  options: { tablePages: ROOM },
+  setup(agents, lab) {
+    const before = inUse(agents);
+    const bed = new PkvmBed(agents, lab);
+    return { bed, before, handle: oneVm(bed) };
+  },
+  run({ bed, before, handle }, agents) {
+    const answers: Answers = {};
+    const [l, t] = [agent(agents, "L"), agent(agents, "T")];
+    function* runs(): Part {
+      answers.load = yield* bed.calls(l, H.VCPU_LOAD, handle, 0);
+      if (answers.load !== 0) return;
+      answers.share = yield* bed.gives(l, H.SHARE_GUEST, [], pfn(0), 0, 1, Prot.RW);
+      answers.put = yield* bed.calls(l, H.VCPU_PUT);
+    }
+    function* ends(): Part {
+      answers.end = yield* bed.calls(t, H.TEARDOWN_VM, handle);
+    }
+    return {
+      programs: { L: runs(), T: ends() },
+      forbidden() {
+        const { load, share = 0, put = 0, end } = answers;
+        return (
+          forbidden(
+            [share !== 0 || put !== 0, JSON.stringify(answers)],
+            [end !== 0 && end !== EBUSY, `teardown answered ${end}`],
+            [load !== 0 && load !== EINVAL, `loading answered ${load}`],
+            [load !== 0 && end !== 0, "the VM is neither loaded nor ended"],
+          ) ?? leftOver(bed, handle, before)
+        );
+      },
+    };
+  },
+});
+
+/** P10/unshare: a hypercall by handle is a reference for as long as it takes. */
+const underCall = litmus({
+  name: "P10/unshare",
+  title:
+    "teardown beside a hypercall on the VM: the page is unshared once, and nothing is used after",
+  agents: ["U", "T"],
+  mutants: ["teardown-ignores-references"],
+  options: { tablePages: ROOM },
+  setup(agents, lab) {
+    const before = inUse(agents);
+    const bed = new PkvmBed(agents, lab);
+    return { bed, before, handle: oneVm(bed) };
+  },
+  run({ bed, before, handle }, agents) {
+    const answers: Answers = {};
+    function* makes(name: string, call: number, ...words: number[]): Part {
+      answers[name] = yield* bed.calls(agent(agents, name), call, ...words);
+    }
+    return {
+      programs: {
+        U: makes("U", H.UNSHARE_GUEST, handle, HOLDER, 1),
+        T: makes("T", H.TEARDOWN_VM, handle),
+      },
+      forbidden() {
+        const { U, T } = answers;
+        return (
+          forbidden(
+            [U !== 0 && U !== EINVAL, `unsharing answered ${U}`],
+            [T !== 0 && T !== EBUSY, `teardown answered ${T}`],
+            [U === EINVAL && T !== 0, "the VM was not found, and has not ended"],
+          ) ?? leftOver(bed, handle, before)
+        );
+      },
+    };
+  },
+});
+
+/** P10/twice: two CPUs end the VM. */
+const endedOnce = litmus({
+  name: "P10/twice",
+  title: "two CPUs tear one VM down: it ends once",
+  agents: ["T0", "T1"],
+  mutants: ["teardown-finds-without-lock"],
+  options: { tablePages: ROOM },
+  setup(agents, lab) {
+    const before = inUse(agents);
+    const bed = new PkvmBed(agents, lab);
+    return { bed, before, handle: oneVm(bed) };
+  },
+  run({ bed, before, handle }, agents) {
+    const answers: Answers = {};
+    function* ends(name: string): Part {
+      answers[name] = yield* bed.calls(agent(agents, name), H.TEARDOWN_VM, handle);
+    }
+    return {
+      programs: { T0: ends("T0"), T1: ends("T1") },
+      forbidden() {
+        const told = [answers.T0, answers.T1].sort().join();
+        return (
+          forbidden([told !== `${ENOENT},0`, `teardown answered ${told}`]) ??
+          leftOver(bed, handle, before)
+        );
+      },
+    };
+  },
+});
+
+/** P10/vmid: what V's TLB has of the VM that is gone must not serve the one that comes in its place. */
+const vmidAgain = litmus({
+  name: "P10/vmid",
+  title: "a VM ends and another begins under its VMID: no CPU has anything of the first",
+  agents: ["V", "T"],
+  mutants: ["unmap-single-without-tlbi"],
+  options: { guestRam: RAM, tablePages: ROOM },
+  setup(agents, lab) {
+    const bed = new PkvmBed(agents, lab);
+    const handle = oneVm(bed);
+    const v = agent(agents, "V");
+    const table = bed.tableOf(handle);
+    const vmid = v.core.pgt_vmid(table.pointer);
+    const cpu = bed.cpuOn("V", table, vmid, WITH_TLB);
+    fine("VCPU_LOAD", bed.now(v, H.VCPU_LOAD, handle, 0));
+    fine("SHARE_GUEST", bed.giveNow(v, H.SHARE_GUEST, [], pfn(0), 0, 1, Prot.RW));
+    if (v.core.vcpu_read(cpu, 0, 4) < 0) throw new Error("the guest cannot read its page");
+    return { bed, handle, cpu, vmid };
+  },
+  run({ bed, handle, cpu, vmid }, agents) {
+    const seen = { put: NaN, end: NaN, fresh: NaN, root: 0, flag: 0, read: NaN };
+    const [v, t] = [agent(agents, "V"), agent(agents, "T")];
+    function* runs(): Part {
+      seen.put = yield* bed.calls(v, H.VCPU_PUT);
+      seen.flag = yield* flag(v);
+      if (seen.flag === 0) return;
+      bed.runs(cpu, seen.root, vmid); // a number that is used again, as it must be one day
+      yield () => v.core.vcpu_configure(cpu);
+      seen.read = yield () => v.core.vcpu_read(cpu, 0, 4);
+    }
+    function* replaces(): Part {
+      seen.end = yield* bed.calls(t, H.TEARDOWN_VM, handle);
+      if (seen.end !== 0) return;
+      const words = [0, pfn(PARTS), pfn(PARTS + 1), pfn(PARTS + 2), 1, 0];
+      seen.fresh = yield* bed.calls(t, H.INIT_VM, ...words);
+      yield () => t.core.pkvm_vm(bed.machine, seen.fresh);
+      const table = bed.result(t, 0);
+      seen.root = yield () => t.core.pgt_root(table);
+      yield raiseFlag(t);
+    }
+    return {
+      programs: { V: runs(), T: replaces() },
+      forbidden() {
+        const { put, end, fresh, flag: raised, read } = seen;
+        return forbidden(
+          [put !== 0, `the vCPU was put with ${put}`],
+          [end !== 0 && end !== EBUSY, `teardown answered ${end}`],
+          [end === 0 && fresh < 0, `the next VM came to ${fresh}`],
+          [
+            raised === 1 && faultOf(read) !== FAULT.TRANSLATION,
+            `the next VM reads ${read} where nothing is mapped`,
+          ],
+        );
+      },
+    };
+  },
+});
+
+/** P13: one vCPU on two CPUs. */
+const loadedTwice = litmus({
+  name: "P13",
+  title: "two CPUs load one vCPU: one has it",
+  agents: ["L0", "L1"],
+  mutants: ["load-without-lock"],
+  options: { tablePages: ROOM },
+  setup(agents, lab) {
+    const before = inUse(agents);
+    const bed = new PkvmBed(agents, lab);
+    return { bed, before, handle: oneVm(bed) };
+  },
+  run({ bed, before, handle }, agents) {
+    const answers: Answers = {};
+    function* loads(name: string): Part {
+      answers[name] = yield* bed.calls(agent(agents, name), H.VCPU_LOAD, handle, 0);
+    }
+    return {
+      programs: { L0: loads("L0"), L1: loads("L1") },
+      forbidden() {
+        const told = [answers.L0, answers.L1].sort().join();
+        bed.maker.core.pkvm_vm(bed.machine, handle);
+        const references = bed.result(bed.maker, 3);
+        const puts = ["L0", "L1"].map((name) => bed.now(agent(agents, name), H.VCPU_PUT));
+        return (
+          forbidden(
+            [told !== `${EINVAL},0`, `loading answered ${told}`],
+            [references !== 1, `the VM has ${references} references`],
+            [puts.sort().join() !== `${EINVAL},0`, `putting answered ${puts.join()}`],
+          ) ?? leftOver(bed, handle, before)
+        );
+      },
+    };
+  },
+});
+
+/** P14: two CPUs refill the memcaches of two VMs out of lists that name the same page. */
+const refilledTwice = litmus({
+  name: "P14",
+  title: "two memcaches are filled with one page: one of them has it",
+  agents: ["V0", "V1"],
+  mutants: ["transitions-without-locks"],
+  options: { tablePages: ROOM },
+  setup(agents, lab) {
+    const bed = new PkvmBed(agents, lab);
+    const handles = [oneVm(bed), oneVm(bed, PARTS + 50, TABLES + 50)];
+    for (const [n, name] of ["V0", "V1"].entries())
+      fine("VCPU_LOAD", bed.now(agent(agents, name), H.VCPU_LOAD, handles[n] as number, 0));
+    const cached = handles.map((handle) => bed.maker.core.pkvm_vcpu(bed.machine, handle, 0));
+    return { bed, handles, cached };
+  },
+  run({ bed, handles, cached }, agents) {
+    const answers: Answers = {};
+    function* shares(name: string, n: number): Part {
+      const list = Array.from({ length: (cached[n] as number) + 1 }, () => pfn(1));
+      const words = [pfn(2 + n), 0, 1, Prot.RW];
+      answers[name] = yield* bed.gives(agent(agents, name), H.SHARE_GUEST, list, ...words);
+    }
+    return {
+      programs: { V0: shares("V0", 0), V1: shares("V1", 1) },
+      forbidden() {
+        const { core } = bed.maker;
+        const now = handles.map((handle) => core.pkvm_vcpu(bed.machine, handle, 0));
+        const more = now.reduce((sum, count, n) => sum + count - (cached[n] as number), 0);
+        const told = [answers.V0, answers.V1].sort().join();
+        return (
+          forbidden(
+            [told !== `${ENOMEM},0`, `sharing answered ${told}`],
+            [more !== 1, `one page was to be had, and ${more} were taken`],
+            [bed.record(1).references !== 1, "the page is not in use once"],
+          ) ?? wrongBooks(bed, [], { bare: handles })
+        );
+      },
+    };
+  },
+});
+
+/** P15: two CPUs make a VM each, or a vCPU each of one VM. */
+const madeTwice = litmus({
+  name: "P15",
+  title: "two CPUs make vCPUs of one VM that has room for one: one index, and one page is taken",
+  agents: ["I0", "I1"],
+  mutants: ["vcpus-without-lock"],
+  options: { tablePages: ROOM },
+  setup(agents, lab) {
+    const bed = new PkvmBed(agents, lab);
+    const { maker } = bed;
+    fine("SHARE_HYP", bed.now(maker, H.SHARE_HYP, pfn(PARTS)));
+    const words = [0, pfn(PARTS), pfn(PARTS + 1), pfn(PARTS + 2), 1, 0];
+    return { bed, handle: fine("INIT_VM", bed.now(maker, H.INIT_VM, ...words)) };
+  },
+  run({ bed, handle }, agents) {
+    const answers: Answers = {};
+    function* makes(name: string, n: number): Part {
+      answers[name] = yield* bed.calls(agent(agents, name), H.INIT_VCPU, handle, pfn(n));
+    }
+    return {
+      programs: { I0: makes("I0", 0), I1: makes("I1", 1) },
+      forbidden() {
+        const told = [answers.I0, answers.I1].sort().join();
+        bed.maker.core.pkvm_vm(bed.machine, handle);
+        const made = bed.result(bed.maker, 2);
+        const taken = [0, 1].filter((n) => !isHosts(bed, n)).length;
+        return (
+          forbidden(
+            [told !== `${EINVAL},0`, `making them answered ${told}`],
+            [made !== 1 || taken !== 1, `${made} vCPUs were made of ${taken} pages`],
+          ) ?? wrongBooks(bed, [])
+        );
+      },
+    };
+  },
+});
+
+export const vmLives: readonly Litmus[] = [
+  underLoad,
+  underCall,
+  endedOnce,
+  vmidAgain,
+  loadedTwice,
+  refilledTwice,
+  madeTwice,
+];
