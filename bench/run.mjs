@@ -6,6 +6,7 @@ import { Engine } from "stage2";
 import { measure } from "./measure.mjs";
 import { formatFacts, microFacts } from "./micro.mjs";
 import { UsageError, USAGE, parseOptions, selects } from "./options.mjs";
+import { formatPkvm, pkvmRows } from "./pkvm/index.mjs";
 import { progressReport } from "./progress/report.mjs";
 import { figure, formatRows, formatTable, toRow } from "./rows.mjs";
 import { scalingRows } from "./scaling.mjs";
@@ -53,7 +54,8 @@ async function figuresOf(options) {
     return { figures, text: formatSimulator(figures) };
   }
   if (options.threads) return threadFigures();
-  if (options.vm) return vmFigures(options);
+  if (options.vm) return scenarioFigures(options, vmRows, formatVm);
+  if (options.pkvm) return scenarioFigures(options, pkvmRows, formatPkvm);
   if (options.progress) return progressReport();
   if (options.scaling) {
     const figures = await scalingRows(options.reps, showProgress);
@@ -81,12 +83,19 @@ async function threadFigures() {
   return { figures: { costs: found, scaling: rows }, text };
 }
 
-/** @param {import("./options.mjs").Options} options */
-async function vmFigures({ only, reps }) {
-  const found = await vmRows(only, reps, showProgress);
+/**
+ * Scenarios in phases, and facts beside them.
+ *
+ * @template {{ rows: readonly object[], facts: readonly object[] }} Found
+ * @param {import("./options.mjs").Options} options
+ * @param {(only: string, reps: number, progress: typeof showProgress) => Promise<Found>} measureRows
+ * @param {(found: Found) => string} format
+ */
+async function scenarioFigures({ only, reps }, measureRows, format) {
+  const found = await measureRows(only, reps, showProgress);
   const figures = [...found.rows, ...found.facts];
   if (figures.length === 0) throw new UsageError(`no scenario is named ${only}`);
-  return { figures, text: formatVm(found) };
+  return { figures, text: format(found) };
 }
 
 /** @param {import("./options.mjs").Options} options */

@@ -29,12 +29,14 @@ import { HypVcpu, HypVm } from "./vms";
 
 /** Sets `needed` table pages aside for a change: what the VM has spare first, then the vCPU's memcache. */
 export function provide(vm: HypVm, vcpu: HypVcpu, needed: u32): i32 {
+  if (!needed) return 0;
   return needed > vm.spare + vcpu.pages ? -ENOMEM : cache.topUp(vm.cache, needed);
 }
 
 /** Books what a change has done to the number of table pages. */
 export function settlePages(vm: HypVm, vcpu: HypVcpu, before: u32): void {
   const used = vm.pgt.tables - before;
+  if (!used) return;
   const fromSpare = min(used, vm.spare);
   vm.spare -= fromSpare;
   vcpu.pages -= used - fromSpare;

@@ -12,7 +12,7 @@ import { isGuestRange, provide, settlePages, unmapGuest } from "./guest";
 import { entryAt, gfnIn, giveToHost, GUEST, guestAnnotation, indexIn, lendToHost, ownerIn, reserve, setEntry } from "./host";
 import { addressOf, POISON, stateIn } from "./leaf";
 import { acquire, acquireBoth, release, releaseBoth } from "./locks";
-import { HOST_LOCK, Machine, minPages, VM_TABLE_LOCK } from "./machine";
+import { HOST_LOCK, Machine, NOMAP, VM_TABLE_LOCK } from "./machine";
 import {
   findPages, first, hostState, isFrameRange, NOPAGE, OWNED, pageAt, regionOf, setHostState, SHARED_BORROWED, SHARED_OWNED, STATE_SHIFT,
 } from "./page";
@@ -39,7 +39,7 @@ function donate(m: Machine, vm: HypVm, vcpu: HypVcpu, pfn: u64, gfn: u64): i32 {
   const pgt = vm.pgt;
   const at = look(pgt, gfn << m.pageShift);
   if (hostState(first) != OWNED || seen != 0) return -EPERM;
-  if (vcpu.pages < minPages(m)) return -ENOMEM;
+  if (vcpu.pages < m.minPages) return -ENOMEM;
   const before = pgt.tables;
   const full = provide(vm, vcpu, <u32>(LAST_LEVEL - levelOf(at)));
   if (full != 0) return full;
@@ -135,7 +135,9 @@ export function forceReclaim(m: Machine, pfn: u64): i32 {
 }
 
 function takeByForce(m: Machine, pa: u64): i32 {
-  if (!regionOf(m, pa)) return -EFAULT;
+  const region = regionOf(m, pa);
+  if (!region) return -EFAULT;
+  if (region.flags & NOMAP) return -EPERM;
   const entry = entryAt(m, pa);
   if (!entry || isValid(entry)) return -EAGAIN;
   if (ownerIn(entry) != GUEST) return -EPERM;

@@ -88,6 +88,8 @@ export class Machine {
   pageShift: u32;
   paBits: u32;
   regions: u32;
+  /** Table pages that one mapping of a guest may need. */
+  minPages: u32;
   /** Page tables: the host's stage 2 (identity), and the hypervisor's stage 1. */
   host: usize;
   hyp: usize;
@@ -155,6 +157,7 @@ export function createMachine(pageShift: u32, paBits: u32, options: u32): i32 {
   m.options = options;
   m.pageShift = pageShift;
   m.paBits = paBits;
+  m.minPages = <u32>(stage2Levels(pageShift, paBits) - 1);
   atomic.store<u32>(slot, <u32>page, STATE_PAGE);
   return <i32>page;
 }
@@ -199,6 +202,3 @@ export function makeTable(m: Machine, options: u32, events: u32): i32 {
   setArgument(1, m.mmfr1);
   return stage2Init(m.pageShift, m.paBits, options, events);
 }
-
-/** Table pages that one mapping of a guest may need. */
-export function minPages(m: Machine): u32 { return <u32>(stage2Levels(m.pageShift, m.paBits) - 1); }

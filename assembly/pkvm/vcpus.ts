@@ -7,7 +7,7 @@ import { thisThread, thread, threadSlot, T_LOADED, T_MACHINE } from "../layout";
 import { admit } from "./hyp";
 import { acquire, release } from "./locks";
 import { Machine, machineAt, VM_TABLE_LOCK } from "./machine";
-import { find, HypVcpu, HypVm, VCPUS, VCPU_BYTES, vcpuAt } from "./vms";
+import { changeReferences, find, HypVcpu, HypVm, letGo, VCPUS, VCPU_BYTES, vcpuAt } from "./vms";
 
 export function indexOf(vcpu: HypVcpu): u32 {
   return <u32>((changetype<usize>(vcpu) - vcpu.vmPointer - VCPUS) / VCPU_BYTES);
@@ -45,7 +45,7 @@ export function loadVcpu(m: Machine, handle: u64, index: u64, borrowed: bool): i
     const vcpu = vcpuAt(vm, <u32>index);
     vcpu.loaded = thisThread() + 1;
     vcpu.borrowed = borrowed;
-    vm.references++;
+    changeReferences(vm, 1);
     store<u32>(thread, <u32>changetype<usize>(m), T_MACHINE);
     atomic.store<u32>(thread, <u32>changetype<usize>(vcpu), T_LOADED);
     result = 0;
@@ -78,7 +78,7 @@ export function putOf(slot: usize): i32 {
 function unload(vcpu: HypVcpu): void {
   atomic.store<u32>(threadSlot(vcpu.loaded - 1), 0, T_LOADED);
   vcpu.loaded = 0;
-  vcpu.vm.references--;
+  letGo(vcpu.vm);
 }
 
 /** Puts what the host's MMU code has loaded of a VM, on whatever CPU: none of them is in the middle of a call. */
@@ -102,7 +102,7 @@ export function holdLoaded(m: Machine, isProtected: bool): HypVcpu | null {
   if (acquire(word) != 0) return null;
   let vcpu = changetype<HypVcpu | null>(<usize>atomic.load<u32>(thread, T_LOADED));
   if (vcpu && vcpu.vm.isProtected != isProtected) vcpu = null;
-  if (vcpu) vcpu.vm.references++;
+  if (vcpu) changeReferences(vcpu.vm, 1);
   release(word);
   return vcpu;
 }

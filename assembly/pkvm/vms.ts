@@ -105,7 +105,7 @@ export let held: HypVm = changetype<HypVm>(0);
 export function hold(m: Machine, handle: u64): i32 {
   if (acquire(m.word(VM_TABLE_LOCK)) != 0) return -ETIMEDOUT;
   const vm = find(m, handle);
-  if (vm) vm.references++;
+  if (vm) changeReferences(vm, 1);
   release(m.word(VM_TABLE_LOCK));
   if (!vm) return -ENOENT;
   held = vm;
@@ -121,12 +121,17 @@ export function holdShared(m: Machine, handle: u64): i32 {
   return -EINVAL;
 }
 
-export function letGo(vm: HypVm): void {
-  const word = vm.machine.word(VM_TABLE_LOCK);
-  const locked = acquire(word); // a count is dropped in any case
-  vm.references--;
-  if (locked == 0) release(word);
+/** With the lock of the table when the count rises: a VM without references may be taken out of it. How many there are then. */
+export function changeReferences(vm: HypVm, by: i32): i32 {
+  return <i32>atomic.add<u32>(changetype<usize>(vm), by, offsetof<HypVm>("references")) + by;
 }
+
+// @ts-ignore: decorator
+@inline export function letGo(vm: HypVm): void { changeReferences(vm, -1); }
+
+/** References of a VM, with the lock of the table. */
+// @ts-ignore: decorator
+@inline function referencesOf(vm: HypVm): u32 { return atomic.load<u32>(changetype<usize>(vm), offsetof<HypVm>("references")); }
 
 // ---- handles -------------------------------------------------------------------------------------------------------------
 
@@ -161,7 +166,7 @@ export function unreserveVm(m: Machine, handle: u64): i32 {
 export function takeOut(m: Machine, handle: u64): i32 {
   if (acquire(m.word(VM_TABLE_LOCK)) != 0) return -ETIMEDOUT;
   const vm = find(m, handle);
-  const result = !vm ? -ENOENT : vm.references ? -EBUSY : 0;
+  const result = !vm ? -ENOENT : referencesOf(vm) ? -EBUSY : 0;
   if (vm && result == 0) {
     held = vm;
     store<u32>(entryOf(m, vm.index), FREE);
@@ -174,7 +179,7 @@ export function takeOut(m: Machine, handle: u64): i32 {
 export function markDying(m: Machine, handle: u64): i32 {
   if (acquire(m.word(VM_TABLE_LOCK)) != 0) return -ETIMEDOUT;
   const vm = find(m, handle);
-  const result = !vm ? -ENOENT : vm.references ? -EBUSY : 0;
+  const result = !vm ? -ENOENT : referencesOf(vm) ? -EBUSY : 0;
   if (vm && result == 0) vm.dying = true;
   release(m.word(VM_TABLE_LOCK));
   return result;

@@ -5,7 +5,7 @@ import { LEVEL_UNKNOWN } from "../events";
 import { leafLevel, levelShift } from "../geometry";
 import { scratch, S_VISITOR, toPhysical } from "../layout";
 import { dsbIsh, dsbIshst, isb, tlbiVa, tlbiVaLastLevel } from "../maintenance";
-import { NO_PAGE_COUNT, PARITY, Pgt } from "../pgt";
+import { NO_PAGE_COUNT, PAGES_ONLY, PARITY, Pgt } from "../pgt";
 import { getPage, putPage } from "../table_pages";
 import * as pool from "../pool";
 import { hypAttributes, REFUSED } from "../prot";
@@ -46,6 +46,7 @@ class HypMapVisitor extends Walk {
     const pa = this.pa + (this.addr - this.start);
     const size = <u64>1 << levelShift(this.pageShift, level);
     if (!leafLevel(this.pageShift, level) || this.end - this.addr < size) return false;
+    if (level < LAST_LEVEL && this.pgt.has(PAGES_ONLY)) return false;
     if (this.addr & (size - 1) || (pa < this.pgt.paLimit && pa & (size - 1))) return false;
     const next = leafEntry(addressField(pa, this.pageShift, this.pgt.lpa2), this.attributes, level);
     if (old == next) return true;

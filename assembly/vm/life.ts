@@ -97,9 +97,10 @@ export function teardown(vm: Vm): i32 {
   const pgt = changetype<Pgt>(locked);
   vm.pgt = 0;
   const status = mmu.destroy(pgt);
-  if (pgt.root) vm.pgt = changetype<usize>(pgt); // a vCPU of the hypervisor's is loaded by hand
+  const isGone = pgt.root == 0;
+  if (!isGone) vm.pgt = changetype<usize>(pgt); // a vCPU of the hypervisor's is loaded by hand
   unlockTable(WRITE_SIDE);
-  if (!vm.pgt) operate.release(pgt);
+  if (isGone) operate.release(pgt);
   return status;
 }
 

@@ -55,7 +55,7 @@ export class RawPkvmStage2 extends RawOperations<HypMemcache> {
     return this.core.el1_relax_perms(this.table.pointer, ipa, prot);
   }
 
-  /** 0: whether there was a leaf is not told. */
+  /** 1 if a valid leaf was there, 0 if not; what it held is not told. */
   mkyoung(ipa: number): number {
     return this.core.el1_mkyoung(this.table.pointer, ipa);
   }

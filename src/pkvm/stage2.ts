@@ -75,8 +75,8 @@ const destroyGuest: Ending = (core, pointer) => core.el1_destroy(pointer);
 /**
  * A guest of a pKVM machine. Its interface is that of {@link Stage2}, with what pKVM refuses: a range that is mapped is one page, or one
  * block (2 MiB with 4K pages) where the machine has `blocks` (else `EINVAL`); `prot` is R, W and X alone; {@link split} and
- * {@link createUnlinked} do not exist; {@link mkyoung} does not tell whether a leaf was there; a TLB flush is one of the VMID. What the
- * hypervisor refuses is thrown with its errno: `EPERM` for a page that is not the host's to share.
+ * {@link createUnlinked} do not exist; a TLB flush is one of the VMID. What the hypervisor refuses is thrown with its errno: `EPERM` for a
+ * page that is not the host's to share. Leaves have its state of the page in software bits of their `prot`.
  *
  * Operations take the lock that they need by themselves, as with {@link Stage2Options.locking}: with `mappingsLock` several threads map
  * at a time, else one. A thread that maps runs one of the guest's vCPUs, which it keeps loaded.
@@ -150,19 +150,21 @@ export class PkvmStage2 extends Stage2Operations<HypMemcache> {
     this.context.core.el1_free_unlinked(this.pointer);
   }
 
-  /** What the host notes of the range (default: all), ascending; lazy. It is what the guest's table holds, wherever no lock is held. */
+  /**
+   * What the host notes of the range (default: all), ascending; lazy. It is what the guest's table holds, wherever no lock is held.
+   * @throws Stage2Error `BAD_ADDRESS`, `BAD_SIZE`; `ETIMEDOUT`, `EDEADLK`, `EBUSY` as {@link MmuLock.read}
+   */
   *mappings(range?: Range): Generator<PkvmMapping, void, undefined> {
     const { ipa, size } = range === undefined ? { ipa: 0, size: Infinity } : span(range);
     const { context } = this;
-    for (let next = ipa; context.core.el1_mapping(this.pointer, next) === 1;) {
-      const [first, pa, bytes] = [0, 1, 2].map((index) => context.resultNumber(index)) as [
-        number,
-        number,
-        number,
-      ];
+    for (let next = ipa; next < ipa + size;) {
+      const status = context.core.el1_mapping(this.pointer, next);
+      if (this.done(status, "mappings", range ?? {}) === 0) return;
+      const [first, pa] = [context.resultNumber(0), context.resultNumber(1)];
+      const mapping = { ipa: first, pa, size: context.resultNumber(2) };
       if (first >= ipa + size) return;
-      yield { ipa: first, pa, size: bytes };
-      next = first + bytes;
+      yield mapping;
+      next = first + mapping.size;
     }
   }
 
@@ -184,14 +186,14 @@ export class PkvmStage2 extends Stage2Operations<HypMemcache> {
 
   /**
    * Unshares everything that is mapped and tears the VM down, if this object made it; an attached object only lets go. A second call does nothing.
-   * @throws Stage2Error `EBUSY` while another thread has one of its vCPUs loaded; `ETIMEDOUT`, `EDEADLK` as {@link Stage2.dispose}.
+   * @throws Stage2Error `EBUSY` while one of its vCPUs is loaded by a hypercall; `ETIMEDOUT`, `EDEADLK` as {@link Stage2.dispose}.
    */
   override dispose(): void {
     try {
       super.dispose();
     } catch (error) {
       if (error instanceof Stage2Error && error.code === "EBUSY") {
-        error.message = "dispose: another thread has a vCPU of the guest loaded";
+        error.message = "dispose: a vCPU of the guest is loaded";
       }
       throw error;
     }

@@ -3,13 +3,14 @@
  * forged where no call leads, and then calls are made on the machine alone.
  */
 import { afterEach, beforeEach, expect } from "vitest";
-import type { Engine } from "../../src/engine.ts";
+import type { Engine, EngineOptions } from "../../src/engine.ts";
 import { HYPERCALL, PAGE_STATE, POISON } from "../../src/pkvm/_abi.ts";
 import { hex, leafOf } from "./compare.ts";
 import { isValid, wordOf } from "./entry.ts";
 import { createCpus } from "./machine.ts";
 import type { CallName } from "./model/model.ts";
 import { NOPAGE } from "./model/memory.ts";
+import type { Leaf } from "./model/vm.ts";
 import type { Memcache } from "./model/words.ts";
 import { Pair } from "./pair.ts";
 import { type Generation, type World, smallWorld } from "./world.ts";
@@ -120,11 +121,27 @@ export class Bench {
     words[at + 1] = guests;
   }
 
+  /** Whether the hypervisor's own table maps a page, and whether the host's does. */
+  isInHyp(pfn: number): boolean {
+    const { machine, state } = this.pair;
+    return isValid(machine.entry(machine.hyp, pfn * 2 ** 12 - state.world.hypOffset));
+  }
+
+  isInHost(pfn: number): boolean {
+    const { machine } = this.pair;
+    return isValid(machine.entry(machine.host, pfn * 2 ** 12));
+  }
+
   /** What a guest has at a guest page. */
   guest(handle: number, gfn: number): StateName | "POISON" {
     const entry = this.#guestEntry(handle, gfn);
     if (isValid(entry)) return STATES[leafOf(entry, gfn).state] as StateName;
     return wordOf(entry) === BigInt(POISON) ? "POISON" : "NOPAGE";
+  }
+
+  /** The leaf that decides a guest page, which is mapped. */
+  leaf(handle: number, gfn: number): Leaf {
+    return leafOf(this.#guestEntry(handle, gfn), gfn);
   }
 
   /** Sets the state of a guest's leaf, or the whole entry, behind everybody's back. */
@@ -163,7 +180,7 @@ export class Bench {
   }
 
   /** All that the machine holds, to be compared with what it held. */
-  snapshot(): string {
+  snapshot(): unknown[] {
     const { machine, state } = this.pair;
     const end = 2 ** state.world.paBits;
     const words = machine.u32;
@@ -177,14 +194,14 @@ export class Bench {
       return typeof vm === "number" ? vm : [vm, machine.entries(vm.table, end)];
     });
     const cpus = this.cpus.map((_, cpu) => machine.loaded(cpu));
-    return JSON.stringify([records, tables, vms, cpus, machine.hostPagesLeft()]);
+    return [records, tables, vms, cpus, machine.hostPagesLeft()];
   }
 
   /** Refused with this errno, and nothing is otherwise than before. */
   expectRefused(errno: number, name: CallName, ...args: Word[]): void {
     const before = this.snapshot();
     expect(this.raw(name, ...args), `${name} ${args.map(hex).join(" ")}`).toBe(-errno);
-    expect(this.snapshot() === before, `${name} changed something`).toBe(true);
+    expect(this.snapshot(), `${name} changed something`).toEqual(before);
   }
 
   #recordAt(pfn: number): number {
@@ -218,12 +235,16 @@ export interface BenchLab {
 }
 
 /** A machine of a generation for every test; it ends with nothing left. */
-export function benches(generation: Generation, change: Partial<World> = {}): BenchLab {
+export function benches(
+  generation: Generation,
+  change: Partial<World> = {},
+  options: EngineOptions = {},
+): BenchLab {
   let bench: Bench | undefined;
   let spoilt = false;
   beforeEach(async () => {
     spoilt = false;
-    bench = new Bench(await createCpus(CPUS), { ...smallWorld(generation), ...change });
+    bench = new Bench(await createCpus(CPUS, options), { ...smallWorld(generation), ...change });
   });
   afterEach(() => {
     const difference = spoilt ? undefined : bench?.pair.end();

@@ -43,6 +43,19 @@ export class Records {
     words[at + 1] = page.guests;
   }
 
+  /** One page's. */
+  compareOne(page: Page): Difference {
+    const words = this.#machine.u32;
+    const { regions } = this.#state.memory;
+    const index = regions.findIndex(({ first, end }) => page.pfn >= first && page.pfn < end);
+    const { first } = regions[index] as Region;
+    const at = (this.#machine.records[index] as number) / 4 + 2 * (page.pfn - first);
+    const [word, guests] = [words[at] as number, words[at + 1] as number];
+    const same = word === firstWord(page) && (page.host !== SHARED_OWNED || guests === page.guests);
+    return same ? undefined : difference(page, word, guests);
+  }
+
+  /** Those of all pages. */
   compare(): Difference {
     const words = this.#machine.u32;
     for (let index = 0; index < this.#expected.length; index++) {

@@ -233,7 +233,9 @@ export class Generator {
       case "SET_OWNER":
         return [words.pfn() << PAGE, words.count() << PAGE, BigInt(this.#chance.below(4))];
       default:
-        return [words.pfn(LIKES[name]), words.count()];
+        return this.#chance.once(12)
+          ? [words.block(), BigInt(this.#state.geometry.blockPages)]
+          : [words.pfn(LIKES[name]), words.count()];
     }
   }
 

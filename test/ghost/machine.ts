@@ -1,7 +1,7 @@
 /** A machine of the core with several CPUs, and a look at all that it holds. */
 import type { Core } from "../../src/_abi.ts";
 import { BATCH, LIST, RECORD_BYTES } from "../../src/_abi.ts";
-import { Engine, type Mode } from "../../src/engine.ts";
+import { Engine, type EngineOptions } from "../../src/engine.ts";
 import { PKVM_REGION, type PkvmCore } from "../../src/pkvm/_abi.ts";
 import type { Memcache, Words } from "./model/words.ts";
 import type { World } from "./world.ts";
@@ -32,8 +32,9 @@ const LEVEL_FLOOR = BigInt.asUintN(64, -2n);
 const ARGUMENTS = 8;
 
 /** Engines for machines: one thread of the core for each CPU, all in this thread. */
-export async function createCpus(count: number, mode: Mode = "threads"): Promise<Engine[]> {
-  const first = await Engine.create({ maxTablePages: 16_384, maxThreads: 4, mode });
+export async function createCpus(count: number, options: EngineOptions = {}): Promise<Engine[]> {
+  const sizes = { maxTablePages: 16_384, maxThreads: 4 };
+  const first = await Engine.create({ ...sizes, mode: "threads", ...options });
   const cpus = [first];
   while (cpus.length < count) cpus.push(await Engine.attach(first.handle));
   return cpus;
@@ -91,13 +92,22 @@ export class Machine {
   /** What this CPU has loaded: handle (0: nothing) and index. */
   loaded(cpu: number): { handle: number; index: number } {
     const handle = coreOf(this.cpus[cpu] as Engine).pkvm_loaded(this.pointer);
-    return { handle, index: this.told(cpu) };
+    return { handle, index: handle === 0 ? 0 : this.told(cpu) };
   }
 
   /** Pages that the host's kernel has left. */
   hostPagesLeft(): number {
     this.#must(this.#core.pkvm_describe(this.pointer));
     return this.#result(5);
+  }
+
+  /** One of them (its page frame), or -errno; and back. */
+  takeHostPage(): number {
+    return this.#core.pkvm_host_page(this.pointer);
+  }
+
+  giveHostPage(pfn: number): void {
+    this.#core.pkvm_host_page_free(this.pointer, pfn);
   }
 
   vm(handle: number): VmReport | number {

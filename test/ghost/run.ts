@@ -113,7 +113,7 @@ function runEpisode(
   { episode, length }: { episode: number; length: number },
   tally: Tally,
 ): Finding | undefined {
-  const pair = new Pair(cpus, world, rules);
+  const pair = new Pair(cpus, world, { rules, thorough: false });
   const generator = new Generator(new Chance(seed, episode), pair.state, cpus.length);
   const steps: Step[] = [];
   for (let made = 0; made < length;) {
@@ -155,7 +155,7 @@ export async function replay(
 ): Promise<{ readonly difference: string; readonly calls: number } | undefined> {
   const cpus = await createCpus(CPUS);
   try {
-    const pair = new Pair(cpus, world, rules);
+    const pair = new Pair(cpus, world, { rules });
     for (const [index, step] of steps.entries()) {
       const { difference } = attempt(pair, step, plant, index);
       if (difference !== undefined) return { difference, calls: index + 1 };

@@ -1,5 +1,6 @@
 /** One hypercall of a run, and when the hypervisor itself may make it. */
 import { HYPERCALL, OWNER } from "../../src/pkvm/_abi.ts";
+import { type Page, SHARED_BORROWED } from "./model/memory.ts";
 import type { State } from "./model/state.ts";
 import { type Memcache, type Words, word } from "./model/words.ts";
 
@@ -48,8 +49,21 @@ function pagesOf(state: State, args: Words) {
 function saysTheSame(state: State, args: Words): boolean {
   const owner = word(args, 2);
   const pages = pagesOf(state, args);
-  if (owner > BigInt(OWNER.HYP) || typeof pages === "number") return true;
-  return pages.every(({ annotation }) => annotation === owner << 2n);
+  if (owner > BigInt(OWNER.HYP)) return true;
+  if (typeof pages === "number") return !meetsNobodys(state, args);
+  const isSo = ({ annotation, host }: Page): boolean =>
+    annotation === owner << 2n && host !== SHARED_BORROWED;
+  return pages.every(isSo);
+}
+
+/** Whether a range in bytes meets memory that is nobody's: the rules do not say whose it is. */
+function meetsNobodys(state: State, args: Words): boolean {
+  const page = 2 ** state.world.pageShift;
+  const [first, end] = [word(args, 0), word(args, 0) + word(args, 1)];
+  return state.memory.regions.some(
+    (region) =>
+      region.noMap && BigInt(region.first * page) < end && BigInt(region.end * page) > first,
+  );
 }
 
 function isOfOneKind(state: State, args: Words): boolean {

@@ -1,17 +1,16 @@
 /** Making a guest whose page table is the hypervisor's, and its end: pkvm_create_hyp_vm, pkvm_pgtable_init, _destroy. */
-import { EBUSY, ENOMEM, ETIMEDOUT } from "../../errno";
+import { EBUSY, ENOMEM } from "../../errno";
 import { header, H_THREADS } from "../../layout";
 import { LOCKLESS_AGING, Pgt } from "../../pgt";
 import { freePrivate, privatePages } from "../../private";
 import { shareHyp, unshareHyp } from "../hyp";
 import { returnHostPage, takeHostPages } from "../host_pages";
-import { acquire, release } from "../locks";
-import { Machine, VM_TABLE_LOCK } from "../machine";
+import { Machine } from "../machine";
 import { clear } from "../mappings/tree";
 import { createMemcache, destroyMemcache, memcacheAt } from "../memcache";
 import { initVcpu, putBorrowed } from "../vcpus";
 import { entryTablePages, initVm, teardownVm } from "../vm_life";
-import { find, MAX_VCPUS } from "../vms";
+import { changeReferences, find, MAX_VCPUS } from "../vms";
 import { El1, el1Of } from "./object";
 import { unshareAll } from "./range";
 
@@ -56,18 +55,8 @@ function adopt(e: El1, m: Machine, handle: i32, kvm: i64): i32 {
   e.handle = handle;
   e.vmPointer = changetype<usize>(vm);
   e.kvmPfn = kvm;
-  changeReferences(e, 1);
+  changeReferences(vm, 1); // nobody else knows its handle
   return 0;
-}
-
-/** How many references there are then, or -1: nobody knows. */
-function changeReferences(e: El1, by: i32): i32 {
-  const word = e.machine.word(VM_TABLE_LOCK);
-  if (acquire(word) != 0) return -1;
-  e.vm.references += by;
-  const left = e.vm.references;
-  release(word);
-  return <i32>left;
 }
 
 /** One more vCPU, with a page of the host's. */
@@ -98,8 +87,7 @@ export function usualVcpus(): u32 { return min(load<u32>(header, H_THREADS), MAX
 export function destroyGuest(pgt: Pgt): i32 {
   const e = el1Of(pgt);
   putBorrowed(e.machine, e.handle);
-  const references = changeReferences(e, 0);
-  if (references != 1) return references < 0 ? -ETIMEDOUT : -EBUSY;
+  if (changeReferences(e.vm, 0) != 1) return -EBUSY;
   unshareAll(e);
   const result = endGuest(e);
   if (result == 0) pgt.el1 = 0;
@@ -109,10 +97,10 @@ export function destroyGuest(pgt: Pgt): i32 {
 function endGuest(e: El1): i32 {
   const m = e.machine;
   if (e.handle) {
-    changeReferences(e, -1);
+    changeReferences(e.vm, -1);
     const result = teardownVm(m, e.handle, true);
     if (result != 0) { // a vCPU was loaded at the last moment
-      changeReferences(e, 1);
+      changeReferences(e.vm, 1);
       return result;
     }
     unshareHyp(m, e.kvmPfn);

@@ -3,7 +3,7 @@ import { EAGAIN, EINVAL, ENOMEM, EPERM } from "../../errno";
 import { Pgt } from "../../pgt";
 import { makeYoungGuest, relaxGuest, shareGuest } from "../guest";
 import { donateGuest } from "../guest_private";
-import { EPERM_IS_AGAIN, Machine, MAPPINGS_LOCK, minPages, PAGES } from "../machine";
+import { EPERM_IS_AGAIN, Machine, MAPPINGS_LOCK, PAGES } from "../machine";
 import { insert } from "../mappings/insert";
 import { gfn as foundGfn, order as foundOrder, overlaps } from "../mappings/cursor";
 import { eraseHere } from "../mappings/erase";
@@ -29,7 +29,7 @@ export function mapGuest(pgt: Pgt, ia: u64, size: u64, pa: u64, prot: u64, sourc
   const locks = m.has(MAPPINGS_LOCK);
   let result = locks ? lockWrite(e.lock) : 0;
   if (result != 0) return result;
-  result = own ? topUpMemcache(cache, minPages(m)) : 0;
+  result = own ? topUpMemcache(cache, m.minPages) : 0;
   if (result == 0) result = loadFor(e, vcpu);
   if (result == 0) result = mapOn(e, m, loadedHere(), ia >> m.pageShift, isBlock ? m.pageShift - 3 : 0, pa >> m.pageShift, prot, cache);
   if (locks) unlock(e.lock);

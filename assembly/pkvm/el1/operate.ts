@@ -94,7 +94,11 @@ export function unsupported(pgt: Pgt): i32 {
 }
 
 /** The vCPU that a thread uses on a table of its own: no two threads have the same, if there are enough. */
-export function ownVcpu(pgt: Pgt): u32 { return thisThread() % el1Of(pgt).vm.made; }
+export function ownVcpu(pgt: Pgt): u32 {
+  const number = thisThread();
+  const vcpus = el1Of(pgt).vm.made;
+  return number < vcpus ? number : number % vcpus;
+}
 
 /** 0; -EBUSY: a vCPU is loaded by hand, and nothing has changed. The object of the table is the caller's to release. */
 export function destroy(pgt: Pgt): i32 {

@@ -126,7 +126,7 @@ export const teardownVm: Rule = (state, { args }) => {
 };
 
 /** The host's kernel has a page to hand out again, if it is of the memory that it does so from. */
-function takeBack(state: State, pfn: number): void {
+export function takeBack(state: State, pfn: number): void {
   const { pa, size } = state.world.hostPages;
   const at = pfn * 2 ** state.world.pageShift;
   if (at >= pa && at < pa + size) state.hostFree.add(pfn);

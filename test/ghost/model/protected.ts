@@ -9,18 +9,19 @@ import { EAGAIN, EFAULT, EHWPOISON, EINVAL, ENOENT, ENOMEM, EPERM, below, word }
 
 const RWX = 7;
 
+/** The guest's side is looked at before the host's; that the page is memory is part of the latter (P-4.2). */
 export const donateGuest: Rule = (state, { cpu, args, memcache }) => {
+  const pfn = word(args, 0);
   const loaded = state.loadedOn(cpu, true);
   if (loaded === undefined) return -EINVAL;
   const refused = refill(state, loaded, memcache);
   if (refused !== 0) return refused;
-  const pages = state.memory.range(word(args, 0), 1n);
-  if (typeof pages === "number") return pages;
+  if (pfn >= BigInt(state.memory.frames)) return -EINVAL;
   const gfn = state.guestPages(word(args, 1), 1n);
   if (gfn < 0) return gfn;
-  const [page] = pages as readonly [Page];
   const { vm, vcpu } = loaded;
-  if (!vm.isFree(gfn, 1) || page.host !== OWNED) return -EPERM;
+  const page = state.memory.page(Number(pfn));
+  if (!vm.isFree(gfn, 1) || page?.host !== OWNED) return -EPERM;
   if (vcpu.memcache < state.geometry.levels - 1) return -ENOMEM;
   state.memory.change(page, { host: NOPAGE, annotation: vm.annotation(gfn) });
   vm.put({ gfn, pfn: page.pfn, pages: 1, prot: RWX, young: true, state: OWNED }, vcpu);

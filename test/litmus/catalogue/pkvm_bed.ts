@@ -187,10 +187,10 @@ export class PkvmBed {
 
   // ---- guests --------------------------------------------------------------------------------------------------
 
-  /** A VM of the host's kernel; its vCPUs, one for each thread, are loaded where they are needed. `options`: OPTION bits. */
-  vm(options = 0): GuestVm {
+  /** A VM of the host's kernel; its vCPUs, one for each thread, are loaded where they are needed. */
+  vm(): GuestVm {
     const { core } = this.maker;
-    const pgt = fine("el1_create", core.el1_create(this.machine, 0, 0, options, 0)) >>> 0;
+    const pgt = fine("el1_create", core.el1_create(this.machine, 0, 0, 0, 0)) >>> 0;
     core.el1_describe(pgt);
     return { pgt, handle: this.result(this.maker, 1), s2: { pointer: pgt } };
   }

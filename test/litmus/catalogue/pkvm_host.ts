@@ -2,6 +2,7 @@
 import { type Litmus, litmus } from "../../../src/explorer/litmus.ts";
 import { Prot } from "../../../src/index.ts";
 import { OWNER, PAGE_STATE } from "../../../src/pkvm/_abi.ts";
+import { FAULT_WALK } from "./guests.ts";
 import { type Part, faultOf, flag, raiseFlag, software } from "./observe.ts";
 import { HYPERCALL, PkvmBed, ROOM, pfn } from "./pkvm_bed.ts";
 import { wrongBooks } from "./pkvm_books.ts";
@@ -65,7 +66,7 @@ const hostTlb = litmus({
   name: "P7/stale",
   title: "the host uses a page beside its donation: once that has returned, no load or store works",
   agents: ["H", "D"],
-  mutants: ["donation-without-completion", "break-without-tlbi"],
+  mutants: ["dsb-waits-for-nobody", "dsb-overlooks-sections", "break-without-tlbi"],
   options: { guestRam: RAM, tablePages: ROOM },
   setup(agents, lab) {
     const bed = new PkvmBed(agents, lab);
@@ -124,7 +125,7 @@ function contested(
       const answers: Answers = {};
       function* maps(): Part {
         const { core } = agent(agents, "V0");
-        answers.V0 = yield () => core.el1_map(vm.pgt, 0, PAGE, A, Prot.RW, 0, cache);
+        answers.V0 = yield () => core.el1_map(vm.pgt, 0, PAGE, A, Prot.RW, FAULT_WALK, cache);
       }
       function* tries(name: string, call: number): Part {
         answers[name] = yield* bed.calls(agent(agents, name), call, pfn(0), 1);
@@ -190,6 +191,6 @@ export const hostPages: readonly Litmus[] = [
     "shares-without-host-lock",
     "transitions-without-locks",
   ]),
-  contested("/ffa", { F: SHARE_FFA }, ["shares-without-host-lock", "transitions-without-locks"]),
+  contested("/ffa", { F: SHARE_FFA }, ["shares-without-host-lock"]),
   pinned,
 ];

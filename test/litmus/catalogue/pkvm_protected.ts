@@ -53,7 +53,12 @@ const takenBack = litmus({
   title:
     "a page is taken back by force beside a store of the guest: the host finds zeros, for ever",
   agents: ["G", "R"],
-  mutants: ["reclaim-without-completion", "reclaim-without-poison"],
+  mutants: [
+    "dsb-waits-for-nobody",
+    "dsb-overlooks-sections",
+    "break-without-tlbi",
+    "reclaim-without-poison",
+  ],
   options: { guestRam: RAM, tablePages: ROOM },
   setup(agents, lab) {
     const world = start(agents, lab, "G");

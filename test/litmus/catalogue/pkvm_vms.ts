@@ -61,45 +61,51 @@ function inUse(agents: Agents): number {
 }
 
 /** P10: L runs the VM for a moment, T ends it. */
-const underLoad = litmus({
-  name: "P10",
-  title: "teardown beside a CPU that loads the VM and shares a page: it ends alone, or not yet",
-  agents: ["L", "T"],
-  mutants: ["teardown-ignores-references"],
-  options: { tablePages: ROOM },
-  setup(agents, lab) {
-    const before = inUse(agents);
-    const bed = new PkvmBed(agents, lab);
-    return { bed, before, handle: oneVm(bed) };
-  },
-  run({ bed, before, handle }, agents) {
-    const answers: Answers = {};
-    const [l, t] = [agent(agents, "L"), agent(agents, "T")];
-    function* runs(): Part {
-      answers.load = yield* bed.calls(l, H.VCPU_LOAD, handle, 0);
-      if (answers.load !== 0) return;
-      answers.share = yield* bed.gives(l, H.SHARE_GUEST, [], pfn(0), 0, 1, Prot.RW);
-      answers.put = yield* bed.calls(l, H.VCPU_PUT);
-    }
-    function* ends(): Part {
-      answers.end = yield* bed.calls(t, H.TEARDOWN_VM, handle);
-    }
-    return {
-      programs: { L: runs(), T: ends() },
-      forbidden() {
-        const { load, share = 0, put = 0, end } = answers;
-        return (
-          forbidden(
-            [share !== 0 || put !== 0, JSON.stringify(answers)],
-            [end !== 0 && end !== EBUSY, `teardown answered ${end}`],
-            [load !== 0 && load !== EINVAL, `loading answered ${load}`],
-            [load !== 0 && end !== 0, "the VM is neither loaded nor ended"],
-          ) ?? leftOver(bed, handle, before)
-        );
-      },
-    };
-  },
-});
+function underLoad(suffix: string, shares: boolean): Litmus {
+  return litmus({
+    name: `P10${suffix}`,
+    title: `teardown beside a CPU that loads the VM${shares ? " and shares a page" : ""}: it ends alone, or not yet`,
+    agents: ["L", "T"],
+    mutants: ["teardown-ignores-references"],
+    options: { tablePages: ROOM },
+    setup(agents, lab) {
+      const before = inUse(agents);
+      const bed = new PkvmBed(agents, lab);
+      return { bed, before, handle: oneVm(bed, PARTS, TABLES, shares) };
+    },
+    run({ bed, before, handle }, agents) {
+      const answers: Answers = {};
+      const [l, t] = [agent(agents, "L"), agent(agents, "T")];
+      function* runs(): Part {
+        answers.load = yield* bed.calls(l, H.VCPU_LOAD, handle, 0);
+        if (answers.load !== 0) return;
+        const words = [pfn(0), 0, 1, Prot.RW];
+        if (shares) answers.share = yield* bed.gives(l, H.SHARE_GUEST, [], ...words);
+        answers.ended = yield* flag(l);
+        answers.put = yield* bed.calls(l, H.VCPU_PUT);
+      }
+      function* ends(): Part {
+        answers.end = yield* bed.calls(t, H.TEARDOWN_VM, handle);
+        if (answers.end === 0) yield raiseFlag(t);
+      }
+      return {
+        programs: { L: runs(), T: ends() },
+        forbidden() {
+          const { load, share = 0, put = 0, ended = 0, end } = answers;
+          return (
+            forbidden(
+              [share !== 0 || put !== 0, JSON.stringify(answers)],
+              [end !== 0 && end !== EBUSY, `teardown answered ${end}`],
+              [load !== 0 && load !== EINVAL, `loading answered ${load}`],
+              [ended === 1, "the VM ended on the CPU that had it loaded"],
+              [load !== 0 && end !== 0, "the VM is neither loaded nor ended"],
+            ) ?? leftOver(bed, handle, before)
+          );
+        },
+      };
+    },
+  });
+}
 
 /** P10/unshare: a hypercall by handle is a reference for as long as it takes. */
 const underCall = litmus({
@@ -148,7 +154,7 @@ const endedOnce = litmus({
   setup(agents, lab) {
     const before = inUse(agents);
     const bed = new PkvmBed(agents, lab);
-    return { bed, before, handle: oneVm(bed) };
+    return { bed, before, handle: oneVm(bed, PARTS, TABLES, false) };
   },
   run({ bed, before, handle }, agents) {
     const answers: Answers = {};
@@ -173,7 +179,7 @@ const vmidAgain = litmus({
   name: "P10/vmid",
   title: "a VM ends and another begins under its VMID: no CPU has anything of the first",
   agents: ["V", "T"],
-  mutants: ["unmap-single-without-tlbi"],
+  mutants: ["teardown-without-flush"],
   options: { guestRam: RAM, tablePages: ROOM },
   setup(agents, lab) {
     const bed = new PkvmBed(agents, lab);
@@ -341,7 +347,8 @@ const madeTwice = litmus({
 });
 
 export const vmLives: readonly Litmus[] = [
-  underLoad,
+  underLoad("", false),
+  underLoad("/share", true),
   underCall,
   endedOnce,
   vmidAgain,

@@ -55,14 +55,6 @@ const ownership: readonly Mutant[] = [
       "const result = MUTANT ? 0 : acquire(m.word(HOST_LOCK));\n  if (result != 0) return result;\n  const status = mapAround(m, pa);\n  if (!MUTANT) release(m.word(HOST_LOCK));",
   },
   {
-    name: "donation-without-completion",
-    what: "a page is given away while CPUs of the host may still be in the middle of using it",
-    file: "pkvm/host.ts",
-    find: "annotate(m.hostTable, pa, bytes, entry, m.cache);\n  completeTlbi(m.hostTable);",
-    replace:
-      "annotate(m.hostTable, pa, bytes, entry, m.cache);\n  if (!MUTANT) completeTlbi(m.hostTable);",
-  },
-  {
     name: "relax-by-plain-store",
     what: "permissions are relaxed without the guest's lock, by a store over whatever is there",
     file: "pkvm/guest.ts",
@@ -90,9 +82,24 @@ const lives: readonly Mutant[] = [
     name: "teardown-ignores-references",
     what: "a VM ends although somebody has it",
     file: "pkvm/vms.ts",
-    find: "const result = !vm ? -ENOENT : vm.references ? -EBUSY : 0;\n  if (vm && result == 0) {",
+    find: "const result = !vm ? -ENOENT : referencesOf(vm) ? -EBUSY : 0;\n  if (vm && result == 0) {",
     replace:
-      "const result = !vm ? -ENOENT : vm.references && !MUTANT ? -EBUSY : 0;\n  if (vm && result == 0) {",
+      "const result = !vm ? -ENOENT : referencesOf(vm) && !MUTANT ? -EBUSY : 0;\n  if (vm && result == 0) {",
+  },
+  {
+    name: "teardown-without-flush",
+    what: "a VM ends, its leaves with it, and no TLB is told",
+    file: "pkvm/vm_life.ts",
+    find: "takeLeaves(m, vm);",
+    replace: "if (!MUTANT) ORIGINAL",
+    also: [
+      {
+        file: "maintenance.ts",
+        find: "owe();\n  if (pgt.events & WATCHED) announce(VMALLS12E1, LEVEL_UNKNOWN, pgt.vmid, 0, 0, 0, ALL_THREADS);",
+        replace:
+          "owe();\n  if (!MUTANT && pgt.events & WATCHED) announce(VMALLS12E1, LEVEL_UNKNOWN, pgt.vmid, 0, 0, 0, ALL_THREADS);",
+      },
+    ],
   },
   {
     name: "teardown-finds-without-lock",
@@ -137,13 +144,6 @@ const lives: readonly Mutant[] = [
 ];
 
 const guests: readonly Mutant[] = [
-  {
-    name: "reclaim-without-completion",
-    what: "a page is wiped while the guest may still be in the middle of storing into it",
-    file: "pkvm/guest_private.ts",
-    find: "completeTlbi(vm.pgt);\n  wipe(m, pa);",
-    replace: "if (!MUTANT) completeTlbi(vm.pgt);\n  wipe(m, pa);",
-  },
   {
     name: "reclaim-without-poison",
     what: "the guest finds nothing in place of a page that was taken by force",

@@ -31,6 +31,20 @@ export const kernelMutants: readonly Mutant[] = [
     replace: "const refused = begin(pgt, MUTANT ? NO_LOCK : AGING);",
   },
   {
+    name: "ages-under-no-lock",
+    what: "mappings that have a lock of their own are aged under none",
+    file: "pkvm/el1/operate.ts",
+    find: "const refused = begin(pgt, AGING);",
+    replace: "const refused = begin(pgt, MUTANT ? NO_LOCK : AGING);",
+    also: [
+      {
+        file: "pkvm/el1/range.ts",
+        find: "if (!e.machine.has(MAPPINGS_LOCK)) return 0;",
+        replace: "if (MUTANT || !e.machine.has(MAPPINGS_LOCK)) return 0;",
+      },
+    ],
+  },
+  {
     name: "protects-without-mmu-lock",
     what: "mappings are write-protected one by one while others change them",
     file: "pkvm/el1/operate.ts",

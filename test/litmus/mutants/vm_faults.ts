@@ -34,7 +34,7 @@ const faults: readonly Mutant[] = [
     name: "dirty-before-it-is-given",
     what: "the page is marked dirty before it is given for writing",
     file: "vm/user_abort.ts",
-    find: "const result = lockTable(vm, READ_SIDE);",
+    find: "const result = lockTable(vm, vm.faultSide);",
     replace:
       "if (MUTANT && p.kind & WRITE) markDirtyIn(vm, c, p.slot, (p.ipa >> vm.pageShift) - p.base);\n  ORIGINAL",
     also: [
@@ -66,9 +66,9 @@ const ends: readonly Mutant[] = [
     name: "teardown-without-lock",
     what: "a page table is taken away from who has its lock",
     file: "vm/life.ts",
-    find: "const result = lockTable(vm, WRITE_SIDE);\n  if (result != 0) return result == NO_TABLE ? 0 : result;\n  const pgt = changetype<Pgt>(locked);\n  vm.pgt = 0;\n  const status = operate.destroy(pgt);\n  unlockTable(WRITE_SIDE);",
+    find: "const result = lockTable(vm, WRITE_SIDE);\n  if (result != 0) return result == NO_TABLE ? 0 : result;\n  const pgt = changetype<Pgt>(locked);\n  vm.pgt = 0;\n  const status = mmu.destroy(pgt);\n  const isGone = pgt.root == 0;\n  if (!isGone) vm.pgt = changetype<usize>(pgt); // a vCPU of the hypervisor's is loaded by hand\n  unlockTable(WRITE_SIDE);",
     replace:
-      "let pgt = changetype<Pgt>(vm.pgt);\n  let status: i32;\n  if (MUTANT) {\n    if (!vm.pgt) return 0;\n    vm.pgt = 0;\n    status = operate.destroy(pgt);\n  } else {\n    const result = lockTable(vm, WRITE_SIDE);\n    if (result != 0) return result == NO_TABLE ? 0 : result;\n    pgt = changetype<Pgt>(locked);\n    vm.pgt = 0;\n    status = operate.destroy(pgt);\n    unlockTable(WRITE_SIDE);\n  }",
+      "let pgt = changetype<Pgt>(vm.pgt);\n  let status: i32;\n  if (MUTANT) {\n    if (!vm.pgt) return 0;\n    vm.pgt = 0;\n    status = mmu.destroy(pgt);\n  } else {\n    const result = lockTable(vm, WRITE_SIDE);\n    if (result != 0) return result == NO_TABLE ? 0 : result;\n    pgt = changetype<Pgt>(locked);\n    vm.pgt = 0;\n    status = mmu.destroy(pgt);\n    unlockTable(WRITE_SIDE);\n  }\n  const isGone = pgt.root == 0;",
     also: [
       {
         file: "operation.ts",

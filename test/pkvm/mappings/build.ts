@@ -6,6 +6,7 @@ import asc from "assemblyscript/asc";
 /** What entry.as exports. */
 export interface Exports {
   start(units: number): number;
+  join(trees: number): void;
   use(which: number): void;
   setBudget(units: number): void;
   used(): number;
@@ -31,7 +32,7 @@ const ROOT = join(import.meta.dirname, "../../..");
 const ENTRY = "test/pkvm/mappings/entry";
 const NODE = "assembly/pkvm/mappings/node.ts";
 const ARGUMENTS = [
-  `${ENTRY}.ts --outFile mappings.wasm --optimizeLevel 2 --noAssert --runtime stub`,
+  `${ENTRY}.ts --outFile mappings.wasm --optimizeLevel 1 --noAssert --runtime stub`,
   "--importMemory --noExportMemory --initialMemory 1 --maximumMemory 65536 --sharedMemory",
   "--enable threads --enable simd --use abort=",
 ]
@@ -94,10 +95,22 @@ export interface Instance {
 /** Two empty trees, the first in use, over a pool of `units` pages, one of which they lie in. */
 export function instantiate(module: WebAssembly.Module, capacity: number, units: number): Instance {
   const memory = new WebAssembly.Memory({ initial: 2, maximum: 65536, shared: true });
+  const instance = instanceOver(memory, module, capacity);
+  const trees = instance.core.start(units);
+  if (trees === 0) throw new Error("no memory");
+  return { ...instance, trees };
+}
+
+/** The same trees as another thread has them: with a cursor of its own. */
+export function another(module: WebAssembly.Module, of: Instance): Instance {
+  const instance = { ...instanceOver(of.memory, module, of.capacity), trees: of.trees };
+  instance.core.join(of.trees);
+  return instance;
+}
+
+function instanceOver(memory: WebAssembly.Memory, module: WebAssembly.Module, capacity: number) {
   const sparse = Math.floor(capacity / 2);
   const env = { memory, CAPACITY: capacity, SPARSE: sparse };
   const core = new WebAssembly.Instance(module, { env }).exports as unknown as Exports;
-  const trees = core.start(units);
-  if (trees === 0) throw new Error("no memory");
-  return { core, memory, capacity, sparse, trees };
+  return { core, memory, capacity, sparse };
 }

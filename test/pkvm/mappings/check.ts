@@ -32,6 +32,7 @@ export function check(instance: Instance): void {
     if (nodes.length === 1 && level > 0) fail("a root with one child", core.root());
   }
   if ((core.height() === 0) !== (core.root() === 0)) fail("height", core.height());
+  if (core.height() === 0 && core.finger() !== 0) fail("finger", core.finger());
   if ((core.height() === 0) !== (core.records() === 0)) fail("records", core.records());
   if (all + core.spares() !== core.pages()) fail("pages", core.pages());
 }

@@ -26,9 +26,15 @@ export function start(units: u32): usize {
   const bytes = <u64>BASE + overhead(units, 1, 1, 16);
   if (memory.grow(<i32>(bytes >> 16) + 1 - memory.size()) < 0) return 0;
   enter(BASE, 0);
-  page = allocate(12, 1);
-  use(0);
+  join(allocate(12, 1));
   return page;
+}
+
+/** The same region and trees, in another instance, as another thread has it. */
+export function join(trees: usize): void {
+  enter(BASE, 0);
+  page = trees;
+  use(0);
 }
 
 /** What follows is about this tree: 0 or 1. */

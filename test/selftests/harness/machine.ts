@@ -14,6 +14,7 @@ import {
   type Vm,
   type VmOptions,
 } from "../../../src/index.ts";
+import { makeVm } from "../../vm/kind.ts";
 import { type Configuration, cpuOptions, stage2Options } from "./configurations.ts";
 import { Guest, type GuestOptions } from "./guest.ts";
 import { type GuestWords, Stage1 } from "./stage1.ts";
@@ -105,7 +106,8 @@ export class Machine {
     const { frames, events = 0, mappablePages = MAPPABLE } = this.#options;
     const { granule, page } = this.configuration;
     const memory = { pa: FRAMES, size: frames * page, granule, mappablePages };
-    return new Scene(this, { memory, judged: events > 0 }, options);
+    const parts = { memory, frames: memory.size, judged: events > 0 };
+    return new Scene(this, parts, options);
   }
 
   close(): void {
@@ -128,7 +130,7 @@ export class Scene {
 
   constructor(
     machine: Machine,
-    { memory, judged }: { memory: GuestMemoryOptions; judged: boolean },
+    { memory, frames, judged }: { memory: GuestMemoryOptions; frames: number; judged: boolean },
     options: Partial<VmOptions>,
   ) {
     const { configuration, engine } = machine;
@@ -137,12 +139,8 @@ export class Scene {
     this.limit = 2 ** configuration.ipaBits;
     this.host = GuestMemory.create(engine, memory);
     const events = judged ? { events: Checker.EVENTS } : {};
-    this.vm = engine.vm({
-      ...stage2Options(configuration),
-      ...events,
-      memory: this.host,
-      ...options,
-    });
+    const given = { ...stage2Options(configuration), ...events, memory: this.host, ...options };
+    this.vm = makeVm(engine, given, { pa: FRAMES, size: frames });
     this.host.addVm(this.vm);
     this.#checker = judged ? new Checker() : undefined;
   }

@@ -35,7 +35,7 @@ export const PKVM_PLANTS = {
     found: "leaf without record",
     plant(parts) {
       mapped(parts);
-      const frame = frameOf(HERE.machine, GUEST_PAGE);
+      const frame = frameOf(HERE.machine, GUEST_PAGE + 1);
       const machine = parts.thread.machines[HERE.machine];
       machine.hypercall("shareGuest", frame, GUEST_PAGE + 1, 1, READ_WRITE, { memcache: [] });
     },
@@ -99,12 +99,15 @@ export const PKVM_PLANTS = {
 /** Nothing of the machine is mapped, nor in anybody's hands. @param {Parts} parts */
 function free(parts) {
   for (const guest of [0, 1]) parts.thread.guest({ ...HERE, guest }).unmap(ALL);
-  const frame = frameOf(HERE.machine, GUEST_PAGE);
-  const call = (/** @type {import("stage2").HypercallName} */ name) =>
-    parts.strangers.call(HERE.machine, name, frame, 1);
-  while (call("unpin") === 0);
-  for (const name of /** @type {const} */ (["unshareHyp", "hypDonateHost", "unshareFfa"]))
-    call(name);
+  for (const page of [GUEST_PAGE, GUEST_PAGE + 1]) {
+    const frame = frameOf(HERE.machine, page);
+    const call = (/** @type {import("stage2").HypercallName} */ name) =>
+      parts.strangers.call(HERE.machine, name, frame, 1);
+    while (call("unpin") === 0);
+    call("unshareHyp");
+    call("hypDonateHost");
+    call("unshareFfa");
+  }
 }
 
 /** The guest, with one page mapped. @param {Parts} parts */

@@ -10,6 +10,7 @@ import type {
   VmVcpu,
 } from "../../../src/index.ts";
 import type { Lab } from "../../support.ts";
+import { makeVm } from "../kind.ts";
 
 export const PAGE = 4096;
 export const IPA = 0x4000_0000;
@@ -50,7 +51,8 @@ export interface Scene {
 /** A VM with one slot of `size` bytes at {@link IPA}, and a vCPU. */
 export function scene(here: Lab, options: VmOptions = {}, size = RAM_BYTES, flags = 0): Scene {
   const memory = new Counting();
-  const vm = here.keep(here.engine.vm({ memory, ...options }));
+  const given = { memory, ...options };
+  const vm = here.keep(makeVm(here.engine, given, { pa: RAM, size: RAM_BYTES }));
   if (size > 0) vm.setMemslot({ slot: 0, ipa: IPA, size, hva: HVA, flags });
   return { vm, vcpu: vm.createVcpu(), memory };
 }

@@ -8,6 +8,7 @@ import { GuestMemory } from "../../../src/vm/memory/guest_memory.ts";
 import type { VmVcpu } from "../../../src/vm/vcpu.ts";
 import type { Vm } from "../../../src/vm/vm.ts";
 import { errorOf } from "../../support.ts";
+import { makeVm } from "../kind.ts";
 import { BANK, HVA, MIB, MODES, PAGE, bytes } from "./support.ts";
 
 const IPA = 0x4000_0000;
@@ -32,7 +33,7 @@ describe.each(MODES)("guest memory behind a VM (%s)", (mode) => {
   beforeEach(async () => {
     engine = await Engine.create({ mode, maxTablePages: 256, guestRam: BANK });
     ram = GuestMemory.create(engine, BANK);
-    vm = engine.vm({ memory: ram, vmEvents: ["map", "range"] });
+    vm = makeVm(engine, { memory: ram, vmEvents: ["map", "range"] }, BANK);
     ram.addVm(vm);
     vcpu = vm.createVcpu();
   });
@@ -234,7 +235,7 @@ describe.each(MODES)("guest memory behind a VM (%s)", (mode) => {
   });
 
   it("must have pages of the same size", () => {
-    const other = engine.vm({ granule: "64K", memory: ram });
+    const other = makeVm(engine, { granule: "64K", memory: ram }, BANK);
     expect(errorOf(() => ram.addVm(other)).code).toBe("BAD_OPTION");
     other.dispose();
   });
@@ -248,12 +249,13 @@ describe("page sizes", () => {
 
   it.each(SIZES)("blocks of %s pages are mapped whole", async (granule, page, block) => {
     const engine = await Engine.create({ maxTablePages: 1024 });
+    const frames = { pa: 2 ** 36, size: 2 ** (block + 1) };
     const ram = GuestMemory.create(engine, {
       granule,
-      frames: 2 ** (block - page + 1),
-      pa: 2 ** 36,
+      frames: frames.size / 2 ** page,
+      pa: frames.pa,
     });
-    const vm = engine.vm({ granule, memory: ram, vmEvents: ["map"] });
+    const vm = makeVm(engine, { granule, memory: ram, vmEvents: ["map"] }, frames);
     ram.addVm(vm);
     ram.map({ hva: HVA, size: 2 ** block, kind: "thp" });
     vm.setMemslot({ slot: 0, ipa: IPA, size: 2 ** block, hva: HVA });

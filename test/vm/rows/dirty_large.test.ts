@@ -14,6 +14,7 @@ describe.each(MODES)("long dirty logs (%s)", (mode) => {
   const logging = (options: object = {}) => {
     const guest = new Guest(here, {
       size: PAGES * PAGE,
+      frames: PAGES * PAGE,
       flags: LOG,
       vmEvents: ["range"],
       ...options,

@@ -53,7 +53,7 @@ describe.each(MODES)("range operations (%s)", (mode) => {
     });
 
     it("M-6.1: what lies on both sides of a cut is done", () => {
-      const guest = new Guest(here, { granule, size: 0, ipaBits: 44 });
+      const guest = new Guest(here, { granule, size: 0, frames: 4 * 2 ** 30, ipaBits: 44 });
       const { page, largest, vm } = guest;
       vm.setMemslot({ slot: 0, ipa: IPA, size: 3 * largest, hva: HVA });
       const at = [largest - page, largest, 2 * largest - page, 2 * largest];
@@ -66,7 +66,7 @@ describe.each(MODES)("range operations (%s)", (mode) => {
   });
 
   it("M-6.2, M-6.3: between pieces nothing is held; each piece looks for the page table anew", () => {
-    const guest = new Guest(here, { size: 0 });
+    const guest = new Guest(here, { size: 0, frames: 4 * 2 ** 30 });
     const { vm, largest } = guest;
     vm.setMemslot({ slot: 0, ipa: IPA, size: 3 * largest, hva: HVA });
     for (let i = 0; i < 3; i++) guest.write(IPA + i * largest);
@@ -81,7 +81,7 @@ describe.each(MODES)("range operations (%s)", (mode) => {
   });
 
   it("M-6.2: the asynchronous form drops the lock, and can be aborted between pieces", async () => {
-    const guest = new Guest(here, { size: 0 });
+    const guest = new Guest(here, { size: 0, frames: 4 * 2 ** 30 });
     const { vm, largest } = guest;
     vm.setMemslot({ slot: 0, ipa: IPA, size: 4 * largest, hva: HVA });
     for (let i = 0; i < 4; i++) guest.write(IPA + i * largest);

@@ -9,11 +9,13 @@ import {
   type Granule,
   type HostPage,
   type Leaf,
+  Prot,
   type Vm,
   type VmOptions,
   type VmVcpu,
 } from "../../../src/index.ts";
 import type { Lab } from "../../support.ts";
+import { makeVm } from "../kind.ts";
 
 /** Where slots, their backing and its pages lie, unless a test says otherwise: aligned to every block size. */
 export const IPA = 0x1_0000_0000;
@@ -130,7 +132,12 @@ export interface GuestOptions extends VmOptions {
   /** Bytes of slot 0, at {@link IPA} over {@link HVA}; 0: no slot. Default 4 level-2 blocks. */
   size?: number;
   flags?: number;
+  /** Bytes of memory from {@link PA} on that its pages are of. Default 8 level-2 blocks, at least 1.25 GiB. */
+  frames?: number;
 }
+
+/** A block of every size, and something behind it. */
+const LEAST_FRAMES = 1.25 * 2 ** 30;
 
 /** Events of these kinds; one shape may have several. */
 type Said<E, K> = E extends { readonly kind: infer T }
@@ -138,6 +145,14 @@ type Said<E, K> = E extends { readonly kind: infer T }
     ? never
     : E & { readonly kind: Extract<T, K> }
   : never;
+
+/** Software's own bits of a descriptor: where a hypervisor keeps the table, the states of pages are there. */
+const SOFTWARE = Prot.SW0 | Prot.SW1 | Prot.SW2 | Prot.SW3;
+
+/** A leaf as far as it matters to the CPU. */
+function asHardware<L extends Pick<Leaf, "prot">>(leaf: L): L {
+  return { ...leaf, prot: leaf.prot & ~SOFTWARE };
+}
 
 /** A VM with one slot and one vCPU, which makes its faults one by one. */
 export class Guest {
@@ -149,14 +164,15 @@ export class Guest {
   readonly largest: number;
   readonly #here: Lab;
 
-  constructor(here: Lab, { size, flags = 0, ...options }: GuestOptions = {}) {
+  constructor(here: Lab, { size, frames, flags = 0, ...options }: GuestOptions = {}) {
     this.#here = here;
     const sizes = SIZES[options.granule ?? "4K"];
     this.page = sizes.page;
     this.block = sizes.block;
     this.largest = sizes.largest;
-    this.vm = here.keep(here.engine.vm({ memory: this.facts, ...options }));
     const bytes = size ?? 4 * sizes.block;
+    const pages = { pa: PA, size: frames ?? Math.max(8 * this.block, LEAST_FRAMES) };
+    this.vm = here.keep(makeVm(here.engine, { memory: this.facts, ...options }, pages));
     if (bytes > 0) this.vm.setMemslot({ slot: 0, ipa: IPA, size: bytes, hva: HVA, flags });
     this.vcpu = this.vm.createVcpu();
   }
@@ -190,11 +206,11 @@ export class Guest {
   /** The leaf that maps `ipa`, if one does. */
   leaf(ipa: number): Leaf | undefined {
     const entry = this.vm.stage2.getLeaf(ipa);
-    return entry.kind === "leaf" ? entry : undefined;
+    return entry.kind === "leaf" ? asHardware(entry) : undefined;
   }
 
   get leaves(): Leaf[] {
-    return [...this.vm.stage2.leaves()];
+    return [...this.vm.stage2.leaves()].map(asHardware);
   }
 
   /** What was logged since the last look, of these kinds. */

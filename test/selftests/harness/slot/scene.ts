@@ -11,8 +11,10 @@ import {
   Stage2Error,
   type Vm,
   type VmEventGroup,
+  type VmOptions,
   type VmVcpu,
 } from "../../../../src/index.ts";
+import { type Frames, makeVm } from "../../../vm/kind.ts";
 import { type Configuration, cpuOptions, stage2Options } from "../configurations.ts";
 import { machineOf } from "./machines.ts";
 import { Tally } from "./tally.ts";
@@ -86,14 +88,16 @@ export class Scene implements Disposable {
     this.hva = HVA + (this.ipa % 2 ** 30) + (options.skew ?? 0);
     const unit = pageSize ?? (kind === "thp" ? this.pmd : this.page);
     const area = wholeUnits(this.hva, size, unit);
-    this.ram = memoryOf(engine, options, area.size, unit);
+    const frames = framesOf(options, area.size, unit);
+    this.ram = memoryOf(engine, options, frames);
     this.ram.map({ ...area, kind, ...(pageSize === undefined ? {} : { pageSize }) });
-    this.vm = engine.vm({
+    const given: VmOptions = {
       ...stage2Options(machine),
       memory: turns === undefined ? this.ram : turns.slow(this.ram),
       events: judged ? Checker.EVENTS : ["tables", "maintenance"],
       vmEvents: options.vmEvents ?? ["map", "range", "slot"],
-    });
+    };
+    this.vm = makeVm(engine, given, frames);
     this.ram.addVm(this.vm);
     options.prepare?.(this.vm);
     this.setSlot(options.flags ?? 0);
@@ -164,12 +168,19 @@ function wholeUnits(hva: number, size: number, unit: number): { hva: number; siz
 }
 
 /** Frames for the area, for huge pages that come new while others are there, and the page of zeros. */
-function memoryOf(engine: Engine, options: SceneOptions, area: number, spare: number): GuestMemory {
-  const { bytes, memory, machine } = options;
-  const { granule, page } = machine ?? DEFAULT;
-  if (bytes !== undefined) return GuestMemory.create(engine, { pa: BANK_AT, size: bytes, granule });
-  const frames = (memory ?? area + 2 * spare) / page;
-  return GuestMemory.create(engine, { pa: FRAMES_AT, frames, granule });
+function framesOf({ bytes, memory }: SceneOptions, area: number, spare: number): Frames {
+  if (bytes !== undefined) return { pa: BANK_AT, size: bytes };
+  return { pa: FRAMES_AT, size: memory ?? area + 2 * spare };
+}
+
+function memoryOf(engine: Engine, options: SceneOptions, { pa, size }: Frames): GuestMemory {
+  const { granule, page } = options.machine ?? DEFAULT;
+  const bank = options.bytes !== undefined;
+  return GuestMemory.create(engine, {
+    pa,
+    granule,
+    ...(bank ? { size } : { frames: size / page }),
+  });
 }
 
 /** Runs `use` on a scene, and takes the scene down whatever happens. */

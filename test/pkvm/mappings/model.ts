@@ -1,7 +1,7 @@
-/** The ordered map of the EL1 pKVM MMU against an array with a place for every page. */
+/** What the ordered map of the EL1 pKVM MMU does is what an array with a place for every page does. */
 import fc from "fast-check";
-import { beforeAll, describe, expect, it } from "vitest";
-import { compile, instantiate, type Instance } from "./build.ts";
+import { expect } from "vitest";
+import { another, instantiate, type Instance } from "./build.ts";
 import { check, found, type Record, recordsFrom } from "./check.ts";
 
 const PAGES = 2048;
@@ -77,15 +77,16 @@ function clear({ core, model }: Pair): void {
   model.clear();
 }
 
-/** What happens to one of the trees; in print, what it is. */
-class Step {
+/** What a thread does to one of the trees; in print, what it is. */
+export class Step {
   constructor(
+    readonly thread: number,
     readonly tree: number,
     readonly name: string,
     readonly run: (pair: Pair) => void,
   ) {}
   toString(): string {
-    return `${this.tree}: ${this.name}`;
+    return `thread ${this.thread}, tree ${this.tree}: ${this.name}`;
   }
 }
 
@@ -111,46 +112,33 @@ const actions: fc.Arbitrary<readonly [string, (pair: Pair) => void]> = fc.oneof(
   }),
   fc.constant(["clear", clear] as const),
 );
-const steps = fc
-  .tuple(fc.constantFrom(0, 0, 1), actions)
-  .map(([tree, [name, run]]) => new Step(tree, name, run));
+/** What may happen next. */
+export const steps = fc
+  .tuple(fc.constantFrom(0, 1), fc.constantFrom(0, 0, 1), actions)
+  .map(([thread, tree, [name, run]]) => new Step(thread, tree, name, run));
 
-let module: WebAssembly.Module;
-beforeAll(async () => {
-  module = await compile();
-});
-
-function play(script: readonly Step[], capacity: number): void {
-  const instance = instantiate(module, capacity, 4096);
-  const { core } = instance;
-  const pairs = [0, 1].map(() => ({ ...instance, model: new Model() }));
+/** Two threads, of which one at a time has the trees for itself. */
+export function play(module: WebAssembly.Module, script: readonly Step[], capacity: number): void {
+  const first = instantiate(module, capacity, 4096);
+  const threads = [first, another(module, first)];
+  const models = [new Model(), new Model()];
   const pages = [0, 0];
   let highest = 0;
-  for (const { tree, run } of script) {
+  for (const { thread, tree, run } of script) {
+    const instance = threads[thread]!;
+    const { core } = instance;
     core.use(tree);
-    run(pairs[tree]!);
+    run({ ...instance, model: models[tree]! });
     check(instance);
     highest = Math.max(highest, core.height());
     pages[tree] = core.pages();
     expect(core.spares()).toBeLessThanOrEqual(highest + 1);
     expect(core.used()).toBe(1 + pages[0]! + pages[1]!);
   }
-  pairs.forEach((pair, tree) => {
-    core.use(tree);
-    expect([...recordsFrom(core, 0)]).toEqual(pair.model.in(0, PAGES));
-    clear(pair);
+  models.forEach((model, tree) => {
+    first.core.use(tree);
+    expect([...recordsFrom(first.core, 0)]).toEqual(model.in(0, PAGES));
+    clear({ ...first, model });
   });
-  expect(core.used()).toBe(1);
+  expect(first.core.used()).toBe(1);
 }
-
-describe("the map of gfns to pfns does what an array does", () => {
-  it.each([
-    ["4 entries", 4, 60],
-    ["7 entries", 7, 60],
-    ["254 entries", 254, 40],
-  ])("with nodes of %s", (_, capacity, numRuns) => {
-    const scripts = fc.array(steps, { maxLength: 60, size: "max" });
-    const property = fc.property(scripts, (script) => play(script, capacity));
-    fc.assert(property, { numRuns });
-  });
-});

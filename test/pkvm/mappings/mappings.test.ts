@@ -1,13 +1,27 @@
-/** What the ordered map of the EL1 pKVM MMU costs: nodes that are full where they can be, and none that is not needed. */
+/** The ordered map of the EL1 pKVM MMU: that it is one, and what it costs: nodes that are full where they can be, and none too many. */
+import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
-import { compile, type Exports, instantiate, type Instance } from "./build.ts";
+import { another, compile, type Exports, instantiate, type Instance } from "./build.ts";
 import { check, found, recordsFrom } from "./check.ts";
+import { play, steps } from "./model.ts";
 
 const CAPACITY = 254;
 
 let module: WebAssembly.Module;
 beforeAll(async () => {
   module = await compile();
+}, 120_000);
+
+describe("the map of gfns to pfns does what an array does", () => {
+  it.each([
+    ["4 entries", 4, 60],
+    ["7 entries", 7, 60],
+    ["254 entries", 254, 40],
+  ])("with nodes of %s", (_, capacity, numRuns) => {
+    const scripts = fc.array(steps, { maxLength: 60, size: "max" });
+    const property = fc.property(scripts, (script) => play(module, script, capacity));
+    fc.assert(property, { numRuns });
+  });
 });
 
 function put(core: Exports, gfn: number): void {
@@ -133,5 +147,21 @@ describe("a lookup", () => {
     expect(changed).toHaveLength(1);
     expect(words[changed[0]!]).toBe(core.finger());
     expect(changed[0]! * 4 - trees).toBeLessThan(64);
+  });
+
+  it("does not find what another thread has erased since, where it has looked before", () => {
+    const map = instantiate(module, CAPACITY, 64);
+    const other = another(module, map).core;
+    const { core } = map;
+    for (let gfn = 0; gfn < 10; gfn++) put(core, gfn);
+    other.use(0);
+    expect(other.seek(5n)).toBe(1);
+    for (let gfn = 9; gfn > 3; gfn--) {
+      core.seek(BigInt(gfn));
+      core.erase();
+    }
+    expect(other.seek(5n)).toBe(0);
+    expect(other.overlaps(3n, 9n)).toBe(1);
+    expect(found(other).gfn).toBe(3);
   });
 });

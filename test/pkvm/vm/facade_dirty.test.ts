@@ -1,0 +1,3 @@
+/** The facade of VMs, dirty, over pKVM. */
+import "./kind.ts";
+import "../../vm/facade/dirty.test.ts";

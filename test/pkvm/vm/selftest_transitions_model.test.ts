@@ -1,0 +1,3 @@
+/** Self-test transitions/model, over pKVM. */
+import "./kind.ts";
+import "../../selftests/transitions/model.test.ts";
