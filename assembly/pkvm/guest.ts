@@ -16,8 +16,8 @@ import { Found, levelOf, look, seen } from "../walk";
 import { acquire, acquireBoth, release, releaseBoth } from "./locks";
 import { HOST_LOCK, Machine, PAGES } from "./machine";
 import {
-  allHost, findPages, first, hostState, isFrameRange, last, leaves, OWNED, pageAt, pointAt, setHostState, setLeaves, SHARED_BORROWED, SHARED_OWNED,
-  STATE_SHIFT,
+  allHost, fillBlock, findPages, first, hostState, isBlockOf, isFrameRange, last, leaves, OWNED, pageAt, pointAt, setHostState, setLeaves, SHARED_BORROWED, SHARED_ONCE,
+  SHARED_OWNED, STATE_SHIFT, UNSHARED,
 } from "./page";
 import { addressOf, stateIn } from "./leaf";
 import { HypVcpu, HypVm } from "./vms";
@@ -86,19 +86,35 @@ function share(m: Machine, vm: HypVm, vcpu: HypVcpu, pfn: u64, gfn: u64, count: 
   const ipa = gfn << m.pageShift;
   const at = look(pgt, ipa);
   if (!isVacant(at, count)) return -EPERM;
-  const refused = mayShare();
+  const isFresh = isBlockOf(UNSHARED);
+  const refused = isFresh ? 0 : mayShare();
   if (refused != 0) return refused;
   const depth = count == 1 ? LAST_LEVEL : LAST_LEVEL - 1;
   const before = pgt.tables;
   const full = provide(vm, vcpu, <u32>max(depth - levelOf(at), 0));
   if (full != 0) return full;
+  if (isFresh) fillBlock(SHARED_ONCE);
+  else lend();
+  map(pgt, ipa, count << m.pageShift, pfn << m.pageShift, prot | <u64>SHARED_BORROWED << STATE_SHIFT, 0, vm.cache);
+  settlePages(vm, vcpu, before);
+  return 0;
+}
+
+/** One more leaf on each of the pages found. */
+function lend(): void {
   for (let page = first; page < last; page += 8) {
     setHostState(page, SHARED_OWNED);
     setLeaves(page, leaves(page) + 1);
   }
-  map(pgt, ipa, count << m.pageShift, pfn << m.pageShift, prot | <u64>SHARED_BORROWED << STATE_SHIFT, 0, vm.cache);
-  settlePages(vm, vcpu, before);
-  return 0;
+}
+
+/** One leaf less; with the last one the page is the host's alone. */
+function takeBack(): void {
+  for (let page = first; page < last; page += 8) {
+    const left = leaves(page) - 1;
+    setLeaves(page, left);
+    if (!left) setHostState(page, OWNED);
+  }
 }
 
 /** The pages found: the host's alone, or shared with guests only, and not too often. */
@@ -128,14 +144,14 @@ export function unshare(m: Machine, vm: HypVm, ipa: u64, count: u64): i32 {
   if (<u64>1 << levelShift(m.pageShift, levelOf(at)) != count << m.pageShift) return -E2BIG;
   if (stateIn(seen) != SHARED_BORROWED) return -EPERM;
   pointAt(pageAt(m, addressOf(vm.pgt, seen)), count);
-  if (!allHost(SHARED_OWNED)) return -EPERM;
-  for (let page = first; page < last; page += 8) if (!leaves(page)) return -EINVAL;
-  unmapGuest(vm, ipa, count << m.pageShift); // first: no guest stores into a page that is called the host's alone
-  for (let page = first; page < last; page += 8) {
-    const left = leaves(page) - 1;
-    setLeaves(page, left);
-    if (!left) setHostState(page, OWNED);
+  const isOnce = isBlockOf(SHARED_ONCE);
+  if (!isOnce) {
+    if (!allHost(SHARED_OWNED)) return -EPERM;
+    for (let page = first; page < last; page += 8) if (!leaves(page)) return -EINVAL;
   }
+  unmapGuest(vm, ipa, count << m.pageShift); // first: no guest stores into a page that is called the host's alone
+  if (isOnce) fillBlock(UNSHARED);
+  else takeBack();
   return 0;
 }
 

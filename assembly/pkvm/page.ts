@@ -128,6 +128,29 @@ export function allHyp(state: u32): bool {
   return true;
 }
 
+// A block at once, two records a step: the usual case is that nobody but the host, or one guest, has any of its pages.
+
+/** Record of a page that nobody has but the host. */
+// @ts-ignore: decorator
+@inline export const UNSHARED: u64 = 0;
+/** Record of a page that one leaf of one guest maps. */
+// @ts-ignore: decorator
+@inline export const SHARED_ONCE: u64 = <u64>SHARED_OWNED << 16 | <u64>1 << 32;
+
+/** Whether the records of a block found are all this one. A single page is never worth it. */
+export function isBlockOf(record: u64): bool {
+  if (last - first < 16) return false;
+  const all = i64x2.splat(record);
+  let difference = i64x2.splat(0);
+  for (let pair = first; pair < last; pair += 16) difference = v128.or(difference, v128.xor(v128.load(pair), all));
+  return !v128.any_true(difference);
+}
+
+export function fillBlock(record: u64): void {
+  const all = i64x2.splat(record);
+  for (let pair = first; pair < last; pair += 16) v128.store(pair, all);
+}
+
 export function setAllHost(state: u32): void {
   for (let page = first; page < last; page += 8) setHostState(page, state);
 }

@@ -22,13 +22,14 @@ export function writeArguments(context: Context, words: readonly Word[]): void {
   if (words.length > WORDS) {
     throw new Stage2Error("BAD_OPTION", `a hypercall takes at most ${WORDS} arguments`, { words });
   }
-  words.forEach(checkWord);
+  for (const word of words) checkWord(word);
   const halves = context.args32;
-  for (let i = 0; i < WORDS; i++) {
-    const word = i < words.length ? (words[i] as Word) : 0;
+  for (let i = 0; i < words.length; i++) {
+    const word = words[i] as Word;
     if (typeof word === "bigint") context.args64[i] = word;
     else writeNumber(halves, i * 2, word);
   }
+  halves.fill(0, words.length * 2, WORDS * 2);
 }
 
 /** Writes a list: count, then pfns. @throws Stage2Error `BAD_OPTION` for what is no list, or more than there is room for */
@@ -62,8 +63,8 @@ function checkWord(word: Word): void {
   throw new Stage2Error("BAD_OPTION", "an argument must be a word of 64 bits", { word });
 }
 
-/** Both halves; the low one modulo 2^32, as two's complement has it. */
+/** Both halves as two's complement has them: what is stored is stored modulo 2^32. */
 function writeNumber(halves: Uint32Array, at: number, value: number): void {
-  halves[at] = value % TWO_32;
+  halves[at] = value;
   halves[at + 1] = Math.floor(value / TWO_32);
 }

@@ -18,7 +18,10 @@ export class MachinePlace implements Machine, Closable {
   readonly table: number;
   readonly owned: boolean;
   readonly pageShift: number;
+  readonly pageSize: number;
   readonly paBits: number;
+  /** Physical addresses lie below. */
+  readonly paLimit: number;
   /** PKVM_OPTION bits. */
   readonly options: number;
   /** Page tables: the host's stage 2, the hypervisor's stage 1. */
@@ -36,9 +39,11 @@ export class MachinePlace implements Machine, Closable {
     this.table = table;
     this.owned = owned;
     this.pageShift = core.pkvm_describe(pointer);
+    this.pageSize = 2 ** this.pageShift;
     this.host = context.resultNumber(0);
     this.hyp = context.resultNumber(1);
     this.paBits = context.resultNumber(2);
+    this.paLimit = 2 ** this.paBits;
     this.options = context.resultNumber(3);
     context.add(this);
   }
@@ -54,10 +59,6 @@ export class MachinePlace implements Machine, Closable {
     return (
       this.#pointer !== 0 && this.context.core.pkvm_generation(this.#pointer) === this.generation
     );
-  }
-
-  get pageSize(): number {
-    return 2 ** this.pageShift;
   }
 
   /** Words that `pkvm_describe` gives. */

@@ -63,7 +63,7 @@ export class PkvmShown {
   pageState(pa: Address): PkvmPageState {
     const at = address(pa, "pa");
     void this.place.pointer;
-    if (at < 2 ** this.paBits) return pageState(this.place, this.#regions, at);
+    if (at < this.place.paLimit) return pageState(this.place, this.#regions, at);
     throw errnoError(-EINVAL, "pageState", { pa });
   }
 

@@ -201,12 +201,8 @@ export function featuresOf(bits: number): PkvmFeatures {
 }
 
 function featureBits(options: PkvmOptions): number {
-  const generation = choiceOption<Generation>("generation", options.generation ?? "default", [
-    "seed",
-    "default",
-    "newest",
-  ]);
-  const preset = GENERATIONS[generation];
+  const names = Object.keys(GENERATIONS) as Generation[];
+  const preset = GENERATIONS[choiceOption("generation", options.generation ?? "default", names)];
   const isOn = (name: keyof PkvmFeatures): boolean =>
     flagOption(name, options[name] ?? preset[name]);
   return Object.entries(BITS).reduce(

@@ -94,7 +94,7 @@ export class Pkvm extends PkvmShown implements Disposable {
         ? integerOption("hypercall", call, -(2 ** 31), 2 ** 31 - 1)
         : hypercallNumber(call);
     const { context, pointer } = this.place;
-    const last = given.at(-1);
+    const last = given[given.length - 1];
     const options = typeof last === "object" ? last : undefined;
     writeArguments(context, (options === undefined ? given : given.slice(0, -1)) as Word[]);
     if (!refills(number)) return context.core.pkvm_call(pointer, number);

@@ -1,18 +1,20 @@
 /** The operations on a pKVM guest's stage 2 with plain numbers and plain errnos; as {@link RawStage2}, and meant for the same. */
-import { CACHE_NONE, CACHE_UNLIMITED } from "../_abi.ts";
+import { CACHE_NONE, CACHE_UNLIMITED, WALK } from "../_abi.ts";
 import type { TableCore } from "../_table.ts";
-import { Stage2Error } from "../errors.ts";
+import { EINVAL, Stage2Error } from "../errors.ts";
 import { RawOperations } from "../raw.ts";
 import { HypMemcache } from "./memcache.ts";
 
 /** The operations of one {@link PkvmStage2}, by the kernel's meanings (`pkvm_pgtable_stage2_*`). */
 export class RawPkvmStage2 extends RawOperations<HypMemcache> {
   readonly #machine: number;
+  readonly #pageSize: number;
 
   /** @internal */
   constructor(table: TableCore, machine: number) {
     super(table);
     this.#machine = machine;
+    this.#pageSize = 2 ** table.shape.pageShift;
   }
 
   /** The number that stands for a memcache: `undefined` one that the table has, which tops itself up; `null` none. */
@@ -24,6 +26,7 @@ export class RawPkvmStage2 extends RawOperations<HypMemcache> {
     throw new Stage2Error("FOREIGN", "the memcache belongs to another machine");
   }
 
+  /** With FORCE_PAGES a block is refused (-22): one call shares one leaf. */
   map(
     ipa: number,
     size: number,
@@ -32,6 +35,7 @@ export class RawPkvmStage2 extends RawOperations<HypMemcache> {
     flags = 0,
     cache = CACHE_UNLIMITED,
   ): number {
+    if ((flags & WALK.FORCE_PAGES) !== 0 && size !== this.#pageSize) return -EINVAL;
     return this.core.el1_map(this.table.pointer, ipa, size, pa, prot, flags, cache);
   }
 

@@ -29,7 +29,7 @@ export interface PkvmStage2Options {
   protectedGuest?: boolean;
   /** Groups of events that its table logs. Default none. */
   events?: readonly EventGroup[];
-  /** Answers for each map whether it must use pages. Default: never. */
+  /** Answers for each map whether it must use pages: a block is refused then (`EINVAL`). Default: never. */
   forcePages?: ForcePages;
   /**
    * With the feature `epermIsAgain`: more refusals than this in a row on one page are thrown (`EPERM`), as the guest can never have it. 0 to

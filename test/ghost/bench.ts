@@ -179,7 +179,7 @@ export class Bench {
     return listOf(...Array.from({ length: count }, () => this.fresh()));
   }
 
-  /** All that the machine holds, to be compared with what it held. */
+  /** All that the machine holds, to be compared with what it held; what the host has of its own comes and goes as it likes. */
   snapshot(): unknown[] {
     const { machine, state } = this.pair;
     const end = 2 ** state.world.paBits;
@@ -188,7 +188,8 @@ export class Bench {
       const pages = state.memory.regions[index]?.pages.length ?? 0;
       return [...words.slice(pointer / 4, pointer / 4 + 2 * pages)];
     });
-    const tables = [machine.host, machine.hyp].map((table) => machine.entries(table, end));
+    const others = machine.entries(machine.host, end).filter((entry) => !isValid(entry));
+    const tables = [others, machine.entries(machine.hyp, end)];
     const vms = [...state.vms.keys()].map((handle) => {
       const vm = machine.vm(handle);
       return typeof vm === "number" ? vm : [vm, machine.entries(vm.table, end)];

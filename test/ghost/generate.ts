@@ -244,7 +244,7 @@ export class Generator {
     const gfn = this.#words.mappedGfn(handle);
     const leaf = this.#state.vm(handle)?.leaves.get(Number(gfn));
     const pages =
-      leaf === undefined || this.#chance.once(12) ? this.#words.count() : BigInt(leaf.pages);
+      leaf === undefined || this.#chance.once(6) ? this.#words.count() : BigInt(leaf.pages);
     return [handle, gfn, pages];
   }
 

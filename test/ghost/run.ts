@@ -3,7 +3,7 @@ import type { Engine } from "../../src/engine.ts";
 import { NOT_SUPPORTED } from "../../src/pkvm/_abi.ts";
 import { Generator } from "./generate.ts";
 import { createCpus } from "./machine.ts";
-import type { Rules } from "./model/model.ts";
+import { type Rules, nameOf } from "./model/model.ts";
 import { Pair } from "./pair.ts";
 import { Chance } from "./random.ts";
 import type { Step } from "./step.ts";
@@ -37,6 +37,8 @@ export interface Report {
   readonly accepted: number;
   /** By the name of the errno. */
   readonly refused: Readonly<Record<string, number>>;
+  /** How often each call came to each result: "SHARE_HYP ok", "SHARE_HYP EPERM". */
+  readonly reached: Readonly<Record<string, number>>;
   readonly findings: readonly Finding[];
 }
 
@@ -65,14 +67,15 @@ class Tally {
   calls = 0;
   accepted = 0;
   readonly refused: Record<string, number> = {};
+  readonly reached: Record<string, number> = {};
 
-  count(result: number): void {
+  count(number: number, result: number): void {
     this.calls++;
+    const name = result >= 0 ? "ok" : resultName(result);
     if (result >= 0) this.accepted++;
-    else {
-      const name = resultName(result);
-      this.refused[name] = (this.refused[name] ?? 0) + 1;
-    }
+    else this.refused[name] = (this.refused[name] ?? 0) + 1;
+    const pair = `${nameOf(number) ?? "unknown"} ${name}`;
+    this.reached[pair] = (this.reached[pair] ?? 0) + 1;
   }
 }
 
@@ -93,8 +96,8 @@ export async function run(plan: Plan): Promise<Report> {
     if (findings.length === MOST_FINDINGS) break;
   }
   endCpus(cpus);
-  const { calls, accepted, refused } = tally;
-  return { calls, accepted, refused: sorted(refused), findings };
+  const { calls, accepted, refused, reached } = tally;
+  return { calls, accepted, refused: sorted(refused), reached, findings };
 }
 
 /** An engine that went wrong is not used again: it may hold locks. */
@@ -122,7 +125,7 @@ function runEpisode(
     if (result === undefined && difference === undefined) continue;
     made++;
     steps.push(step);
-    if (result !== undefined) tally.count(result);
+    if (result !== undefined) tally.count(step.number, result);
     if (difference !== undefined) return { world, steps, difference };
   }
   const difference = endOf(pair);

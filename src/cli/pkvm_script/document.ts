@@ -61,11 +61,13 @@ export interface Check {
 export interface Step {
   readonly line: number;
   readonly text: string;
-  readonly kind: "note" | "value" | "call" | "guest" | "load" | "expect";
+  readonly kind: "note" | "show" | "value" | "call" | "guest" | "load" | "expect";
   readonly calls: readonly CallRecord[];
   readonly checks: readonly Check[];
   readonly pages: readonly PageChange[];
   readonly guests: readonly GuestChange[];
+  /** Of `show`: who owns what at this point. */
+  readonly ownership?: OwnershipMap;
 }
 
 export interface ScriptResult {

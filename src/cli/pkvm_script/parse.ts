@@ -8,7 +8,7 @@ import type { Script, Statement } from "./syntax.ts";
 import { Line } from "./words.ts";
 
 const MOST_VCPUS = 512;
-const NOTHING = "a statement: a hypercall, note, expect, load, or $name = …";
+const NOTHING = "a statement: a hypercall, note, show, expect, load, or $name = …";
 
 /** A script; `file` is its name in messages. */
 export function parseScript(file: string, text: string): Script {
@@ -38,11 +38,12 @@ function readStatement(line: Line, names: Set<string>): Statement {
     throw line.expected("what there is to note");
   }
   if (word.kind === "name") return readNamed(line, names);
+  if (line.takeIf("show")) return { line, kind: "show" };
   if (line.takeIf("expect")) return { line, kind: "expect", claims: readClaims(line, names) };
   if (line.takeIf("load")) return readLoad(line, names);
   if (isCall(word)) return { line, ...readCall(line, names, undefined) };
   if (word.kind !== "word") throw line.expected(NOTHING);
-  throw line.expected("a hypercall, note, expect or load");
+  throw line.expected("a hypercall, note, show, expect or load");
 }
 
 /** `$name = …`. The name has its value behind the line. */

@@ -11,7 +11,7 @@ import { makeGuest } from "./guest.ts";
 import { ScriptMachine } from "./machine.ts";
 import { HYPERCALL } from "../../pkvm/_abi.ts";
 import { resultName } from "./results.ts";
-import type { CallStatement, Expected, Expression, Script, Statement } from "./syntax.ts";
+import type { CallStatement, Claim, Expected, Expression, Script, Statement } from "./syntax.ts";
 import { callWords } from "./call_words.ts";
 
 /** What one statement did, before it is put beside what memory looked like. */
@@ -19,6 +19,8 @@ interface Done {
   readonly calls: readonly CallRecord[];
   readonly checks: readonly Check[];
 }
+
+const NOTHING: Done = { calls: [], checks: [] };
 
 /** Runs a script on a machine of its own. */
 export function runScript(engine: Engine, script: Script): ScriptResult {
@@ -64,7 +66,8 @@ class Runner {
     const guests = concern.guests.flatMap((place, i) =>
       guestChange(place, guestsBefore[i], this.#machine.guest(place.handle, place.gfn)),
     );
-    return { ...about, calls, checks, pages, guests };
+    const ownership = kind === "show" ? { ownership: this.map } : {};
+    return { ...about, calls, checks, pages, guests, ...ownership };
   }
 
   #concern(statement: Statement): Concern {
@@ -76,28 +79,30 @@ class Runner {
   #run(statement: Statement): Done {
     switch (statement.kind) {
       case "note":
-        return { calls: [], checks: [] };
+      case "show":
+        return NOTHING;
       case "let":
         this.#values.set(statement.name, this.#value(statement.value));
-        return { calls: [], checks: [] };
+        return NOTHING;
       case "call":
         return this.#call(statement);
-      case "guest": {
-        const calls = makeGuest(this.#machine, statement);
-        const result = calls.handle;
-        this.#values.set(statement.name, BigInt(result));
-        return { calls: calls.records, checks: calls.checks };
-      }
+      case "guest":
+        return this.#guest(statement);
       case "load":
         return this.#load(statement.handle, statement.index);
       case "expect":
-        return {
-          calls: [],
-          checks: statement.claims.map((claim) =>
-            claimCheck(this.#machine, this.map, claim, (value) => this.#value(value)),
-          ),
-        };
+        return { calls: [], checks: statement.claims.map((claim) => this.#check(claim)) };
     }
+  }
+
+  #check(claim: Claim): Check {
+    return claimCheck(this.#machine, this.map, claim, (value) => this.#value(value));
+  }
+
+  #guest(statement: Extract<Statement, { kind: "guest" }>): Done {
+    const { handle, records, checks } = makeGuest(this.#machine, statement);
+    this.#values.set(statement.name, BigInt(handle));
+    return { calls: records, checks };
   }
 
   #call({ call, values, memcache, name, expected }: CallStatement): Done {

@@ -11,6 +11,7 @@
  *     $vm = init_vm 0 $kvm …            a hypercall whose result gets a name
  *     share_guest $page $gfn + 1 1 RWX with none -> -ENOMEM
  *     expect host $page OWNED, count $page 0
+ *     show                              who owns what at this point
  *     load $vm                          puts the vCPU that is loaded, loads one of this VM
  */
 import type { Call } from "./calls.ts";
@@ -60,6 +61,7 @@ export type Owner = "host" | "hyp" | "nobody" | Expression;
 /** What each kind of statement says. */
 export type Statement = { readonly line: Line } & (
   | { readonly kind: "note"; readonly text: string }
+  | { readonly kind: "show" }
   | { readonly kind: "let"; readonly name: string; readonly value: Expression }
   | {
       readonly kind: "guest";

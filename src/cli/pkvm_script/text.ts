@@ -20,6 +20,7 @@ export function resultText(result: ScriptResult, report?: string): string {
 function stepText(step: Step): string {
   if (step.kind === "note") return `\n${step.text.replace(/^note\s+/, "")}`;
   const at = String(step.line).padStart(5);
+  if (step.ownership !== undefined) return `${at}   show\n${ownershipText(step.ownership)}`;
   if (step.kind === "value") return `${at}   ${step.text}`;
   const lines = step.kind === "expect" ? expectLines(at, step) : callLines(at, step);
   const wrong = step.checks.filter(({ ok }) => !ok).map(differs);

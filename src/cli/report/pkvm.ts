@@ -35,7 +35,7 @@ ${tiles(result)}
 <section class="card"><h2>Physical memory at the end</h2>
 <p class="note">Every column is a run of pages with the same states; widths are not to scale, the strip above is. Point at a run
 to read it. Solid: owned. Striped: owned, and shared. Dashed: borrowed.</p>
-<div class="picture">${ownershipPicture(result.ownership)}</div>
+${picture(result.ownership)}
 ${guestsTable(result.ownership)}
 ${runsTable(result.ownership)}</section>
 <section class="card steps"><h2>Call by call</h2>
@@ -45,6 +45,10 @@ ${result.steps.map(step).join("\n")}
 </body>
 </html>
 `;
+}
+
+function picture(map: OwnershipMap): string {
+  return `<div class="picture">${ownershipPicture(map)}</div>`;
 }
 
 function tiles({ calls, held, differing, ownership }: ScriptResult): string {
@@ -87,6 +91,8 @@ function runsTable({ runs }: OwnershipMap): string {
 
 function step(each: Step): string {
   if (each.kind === "note") return `<h3>${escape(each.text.replace(/^note\s+/, ""))}</h3>`;
+  if (each.ownership !== undefined)
+    return `<div class="step"><span class="line">${each.line}</span>${picture(each.ownership)}</div>`;
   const wrong = each.checks.filter(({ ok }) => !ok);
   const mood = wrong.length > 0 ? " bad" : each.checks.length > 0 ? " good" : "";
   const marks = wrong.map(

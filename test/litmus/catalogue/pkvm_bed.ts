@@ -209,6 +209,11 @@ export class PkvmBed {
     fine("el1_map", core.el1_map(pgt, gfn * PAGE, PAGE, MEMORY.pa + n * PAGE, prot, 0, 1));
   }
 
+  mapsForAWhile(name: string, vm: GuestVm, gfn: number, n: number): void {
+    this.maps(name, vm, gfn, n);
+    fine("el1_unmap", agent(this.agents, name).core.el1_unmap(vm.pgt, gfn * PAGE, PAGE));
+  }
+
   /** Maps all of MEMORY by a block. */
   mapsBlock(name: string, { pgt }: GuestVm, prot: number = Prot.RW): void {
     const { core } = agent(this.agents, name);

@@ -41,6 +41,7 @@ const BARE = 300;
 export function guestOf(bed: PkvmBed, names: readonly string[], holders = HOLDERS) {
   const vm = bed.vm();
   for (const [n, name] of names.entries()) bed.maps(name, vm, holders + n, HELD + n);
+  bed.mapsForAWhile(names[0] as string, vm, holders + names.length, HELD); // records have spare nodes then
   return vm;
 }
 
@@ -198,6 +199,47 @@ function rangeAndChanges(
   });
 }
 
+/** P3/look: a look at page 2 while page 0 comes in front of it. */
+function looksBesideMap(
+  suffix: string,
+  generation: Generation,
+  mutants: readonly string[],
+): Litmus {
+  return litmus({
+    name: `P3/look${suffix}`,
+    title: "a look at a mapping beside a map in front of it: it is what it always was",
+    agents: both,
+    mutants,
+    options: { tablePages: ROOM },
+    setup(agents, lab) {
+      const bed = new PkvmBed(agents, lab, generation);
+      const vm = guestOf(bed, both);
+      bed.maps("V0", vm, 2, 1);
+      return { bed, vm, cache: bed.cache("V0") };
+    },
+    run({ bed, vm, cache }, agents) {
+      const answers: Answers = {};
+      const [v0, v1] = [agent(agents, "V0"), agent(agents, "V1")];
+      let seen = "";
+      function* looks(): Part {
+        answers.look = yield () => v1.core.el1_mapping(vm.pgt, 2 * PAGE);
+        seen = [0, 1, 2].map((n) => bed.result(v1, n)).join();
+      }
+      return {
+        programs: {
+          V0: calls(answers, { map: () => faultOn(vm, 0, 0, cache)(v0) }),
+          V1: looks(),
+        },
+        forbidden: () =>
+          forbidden(
+            [answers.map !== 0 || answers.look !== 1, JSON.stringify(answers)],
+            [seen !== [2 * PAGE, B, PAGE].join(), `a mapping was seen that is none: ${seen}`],
+          ) ?? wrongBooks(bed, [vm]),
+      };
+    },
+  });
+}
+
 /** P4: two vCPUs fault on pages of their own: nothing but the lock keeps their records apart. */
 const seedLock = litmus({
   name: "P4",
@@ -334,6 +376,8 @@ export const guestMaps: readonly Litmus[] = [
   rangeAndChanges("", "default", "age", ["ages-without-mmu-lock"]),
   rangeAndChanges("/protect", "default", "protect", ["protects-without-mmu-lock"]),
   rangeAndChanges("/seed", "seed", "age", ["ages-under-no-lock"]),
+  looksBesideMap("", "default", ["looks-without-lock"]),
+  looksBesideMap("/seed", "seed", SEED),
   seedLock,
   relaxed,
   relaxedByKernel("", "default"),

@@ -103,6 +103,7 @@ describe.each(MODES)("PkvmStage2 (%s)", (mode) => {
   it.each<[string, object, string]>([
     ["two pages", { size: 2 * PAGE }, "EINVAL"],
     ["a block that is not aligned", { size: BLOCK_BYTES, pa: RAM2_BLOCK + PAGE }, "EINVAL"],
+    ["a block by pages", { size: BLOCK_BYTES, forcePages: true }, "EINVAL"],
     ["a protection with DEVICE", { prot: Prot.RW | Prot.DEVICE }, "EINVAL"],
     ["a device", { pa: DEVICES }, "EPERM"],
     ["firmware's memory", { pa: FIRMWARE }, "EPERM"],
@@ -162,6 +163,24 @@ describe.each(MODES)("PkvmStage2 (%s)", (mode) => {
     const s2 = guest(b);
     const request = { ipa: IPA, size: PAGE, pa: RAM2_BLOCK, prot: Prot.RW, cache };
     expect(errorOf(() => s2.map(request)).code).toBe("FOREIGN");
+  });
+
+  it("asks whether pages must do", () => {
+    const b = bed();
+    const asked: unknown[] = [];
+    const s2 = guest(b, {
+      forcePages: (ipa, size) => {
+        asked.push([ipa, size]);
+        return true;
+      },
+    });
+    const request = { ipa: IPA, size: PAGE, pa: RAM2_BLOCK, prot: Prot.RW };
+    expect(s2.map(request)).toBe("ok");
+    expect(errorOf(() => s2.map({ ...request, size: BLOCK_BYTES })).code).toBe("EINVAL");
+    expect(asked).toEqual([
+      [IPA, PAGE],
+      [IPA, BLOCK_BYTES],
+    ]);
   });
 
   it("is walked by vCPUs", () => {
@@ -226,46 +245,5 @@ describe.each(MODES)("PkvmStage2 (%s)", (mode) => {
     const before = snapshot(b.pkvm);
     expect(errorOf(() => b.pkvm.stage2({ protectedGuest: true })).code).toBe("EINVAL");
     expect(snapshot(b.pkvm)).toEqual(before);
-  });
-});
-
-describe("PkvmStage2 of the seed", () => {
-  const bed = beds({ generation: "seed" });
-
-  it("P-2.20: maps pages alone", () => {
-    const s2 = guest(bed());
-    const block = { ipa: IPA, size: BLOCK_BYTES, pa: RAM2_BLOCK, prot: Prot.RW };
-    expect(errorOf(() => s2.map(block)).code).toBe("EINVAL");
-  });
-
-  it("P-2.22, P-10.1: says again for ever of a page that is not the host's, or up to a limit", () => {
-    const b = bed();
-    const pfn = b.page();
-    b.call("donateHyp", pfn, 1);
-    const request = { ipa: IPA, size: PAGE, pa: pfn * PAGE, prot: Prot.RW };
-    const patient = guest(b);
-    for (let i = 0; i < 100; i++) expect(patient.map(request)).toBe("again");
-    expect(patient.statistics).toMatchObject({ refusals: 100, refusalsInARow: 100 });
-    const limited = guest(b, { retryLimit: 3 });
-    for (let i = 0; i < 3; i++) expect(limited.map(request)).toBe("again");
-    expect(errorOf(() => limited.map(request)).code).toBe("EPERM");
-  });
-});
-
-describe("a protected guest", () => {
-  const bed = beds({ generation: "newest" });
-
-  it("is given pages that the host loses", () => {
-    const b = bed();
-    const s2 = guest(b, { protectedGuest: true });
-    const pfn = b.page();
-    expect(s2.map({ ipa: IPA, size: PAGE, pa: pfn * PAGE, prot: Prot.RWX })).toBe("ok");
-    expect(state(b.pkvm, pfn)).toMatchObject({ host: "NOPAGE", owner: "guest" });
-    expect([...b.pkvm.ranges({ pa: pfn * PAGE, size: PAGE })][0]).toMatchObject({
-      handle: s2.vmHandle,
-      gfn: IPA / PAGE,
-    });
-    s2.dispose();
-    expect(state(b.pkvm, pfn).host).toBe("OWNED");
   });
 });

@@ -181,3 +181,21 @@ describe.each(MODES)("a VM on a pKVM machine (%s)", (mode) => {
     expect(errorOf(() => here.engine.vm({ pkvm: ended })).code).toBe("DISPOSED");
   });
 });
+
+describe("a VM on a pKVM machine, in another thread", () => {
+  const here = lab("threads", options);
+
+  it("has the same guest, which is not protected there either", async () => {
+    const { vm } = scene(here, "default");
+    const second = await Engine.attach(here.engine.handle);
+    const other = second.attachVm(vm.handle, { memory: backing() });
+    const vcpu = other.createVcpu({ id: 7 });
+    vcpu.run(() => vcpu.cpu.write32(IPA + 8, 42));
+    const own = vm.createVcpu();
+    expect(own.run(() => own.cpu.read32(IPA + 8))).toBe(42);
+    const fault = vcpu.cpu.write8(0x900_0000, 65) as unknown as GuestAbort;
+    expect(errorOf(() => vcpu.handleAbort(fault)).code).toBe("ENOSYS");
+    second.dispose();
+    own.dispose();
+  });
+});

@@ -148,9 +148,10 @@ const UNREADABLE: [string, string, RegExp][] = [
   ["share_hyp 0x1_0000_0000_0000_0000", "1:11", /below 2\^64/],
   ["share_hyp 12Q", "1:11", /expected a word, a number or a \$name, found "1"/],
   ["note", "1:5", /expected what there is to note/],
+  ["show all", "1:6", /expected the end of the line, found "all"/],
   ["load", "1:5", /expected the handle of a VM/],
   ["hypercall 4294967296", "1:11", /from 0 to 2147483647/],
-  ["SHARE_HYP 1", "1:1", /expected a hypercall, note, expect or load/],
+  ["SHARE_HYP 1", "1:1", /expected a hypercall, note, show, expect or load/],
   ["-> 0", "1:1", /expected a statement/],
   ["share_hyp 1 § 2", "1:13", /found "§"/],
 ];

@@ -23,6 +23,11 @@ it("is one file that needs nothing else and no script, with the picture and ever
   expect(html).toContain("gfn 0x40000</td>"); // taken back by force
 });
 
+it("has a picture wherever the script shows one", async () => {
+  const html = await report(example("first_steps"));
+  expect(html.match(/<svg /g)).toHaveLength(2);
+});
+
 it("tells what differs, with nothing of the script taken for markup", async () => {
   const script = write("note <b>&\nshare_hyp 0x80000 -> -EPERM\n", "a&b.pkvm");
   const html = await report(script);

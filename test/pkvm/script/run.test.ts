@@ -139,6 +139,15 @@ expect host 0 NOPAGE`;
     expect(code).toBe(1);
   });
 
+  it("shows who owns what at any point", async () => {
+    const script = `${PAGE}show\nshare_hyp $page\nshow\nunshare_hyp $page`;
+    const { result } = await runJson(script);
+    const runs = (line: number) => stepAt(result, line).ownership?.runs.length;
+    expect([runs(3), runs(5), result.ownership.runs.length]).toEqual([1, 3, 1]);
+    const { out } = await pkvm("--script", write(script));
+    expect(out.match(/physical memory/g)).toHaveLength(3);
+  });
+
   it("has the machine that the script asks for", async () => {
     const script = `memory 0x8000_0000 64M
 memory 0x9000_0000 64K no_map

@@ -146,6 +146,14 @@ describe.each(GENERATIONS)("what else the rows promise (%s)", (generation) => {
     expect(bench.call("HYP_DONATE_HOST", first, 100)).toBe(0);
   });
 
+  it("hyp_donate_host gives the page to the host; the newest maps it at once", () => {
+    const { bench } = lab;
+    expect(bench.call("DONATE_HYP", bench.base, 2)).toBe(0);
+    expect(bench.call("HYP_DONATE_HOST", bench.base, 1)).toBe(0);
+    expect(bench.isInHost(bench.base)).toBe(generation === "newest");
+    expect(bench.isInHost(bench.base + 1)).toBe(false);
+  });
+
   it("P-3.1: early donations end when protection is final on any CPU", () => {
     const { bench } = lab;
     expect(bench.call("EARLY_DONATE_HYP", bench.base, 1)).toBe(0);

@@ -12,7 +12,7 @@ import type { Engine, PkvmOptions, Vm, VmOptions } from "../../../src/index.ts";
 import { type Frames, type MakeVm, runOver } from "../../vm/kind.ts";
 
 /** Where the host's kernel has its pages, clear of everything that tests use; how many it has for the hypervisor. */
-const KERNEL = 0x30_0000_0000;
+const KERNEL = 0xc_0000_0000;
 const KERNEL_PAGES = 2048;
 const DEFAULT_BITS = 40;
 const GIB = 2 ** 30;
@@ -31,6 +31,11 @@ export function withFeatures(options: Partial<PkvmOptions>): void {
   features = options;
 }
 
+/** Of physical addresses, so that everything has one. */
+function bits({ pa, size }: Frames): number {
+  return Math.ceil(Math.log2(Math.max(pa + size, 2 * KERNEL)));
+}
+
 /** In regions of at most a GiB: what is noted of a region's pages takes a power of two. */
 function regions({ pa, size }: Frames): Frames[] {
   const count = Math.ceil(size / GIB);
@@ -44,7 +49,7 @@ function machineOptions(options: VmOptions, frames: Frames): PkvmOptions {
   const page = PAGE_SIZES[options.granule ?? "4K"];
   const asked = Object.entries(options).filter(([name]) => OF_THE_MACHINE.includes(name));
   const hostPages = { pa: KERNEL, size: KERNEL_PAGES * page };
-  const paBits = options.hostIpaBits ?? Math.max(options.ipaBits ?? 0, DEFAULT_BITS);
+  const paBits = options.hostIpaBits ?? Math.max(options.ipaBits ?? DEFAULT_BITS, bits(frames));
   const generation = options.protected === true ? "newest" : "default";
   const memory = [...regions(frames), hostPages];
   return { memory, hostPages, paBits, generation, ...Object.fromEntries(asked), ...features };

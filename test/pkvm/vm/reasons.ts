@@ -13,3 +13,6 @@ export const MAPPED_IS_AGAIN =
 export const BY_MAPPINGS = "mappings are unshared one by one, in the order of hypercalls (P-2.1)";
 export const WHOLE_VMID = "a flush of a range is one of the VMID (P-8)";
 export const PAGE_RECORDS = "a machine needs memory for what it notes of each page";
+export const NO_HDBSS =
+  "hardware's dirty state is not for guests of a hypervisor: the bit is in its tables";
+export const NO_MEMORY = "what is no memory of the machine cannot be shared (P-4.2)";

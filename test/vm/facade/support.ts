@@ -17,6 +17,8 @@ export const IPA = 0x4000_0000;
 export const HVA = 0x7f00_0000_0000;
 export const RAM = 0x8000_0000;
 export const RAM_BYTES = 1 << 20;
+/** What pages may be of: the guest RAM, and memory without bytes behind it. */
+const FRAMES = { pa: RAM, size: 64 * RAM_BYTES };
 
 /** Room for a few thousand table pages, and one MiB of guest memory. */
 export const WITH_RAM: EngineOptions = {
@@ -52,7 +54,7 @@ export interface Scene {
 export function scene(here: Lab, options: VmOptions = {}, size = RAM_BYTES, flags = 0): Scene {
   const memory = new Counting();
   const given = { memory, ...options };
-  const vm = here.keep(makeVm(here.engine, given, { pa: RAM, size: RAM_BYTES }));
+  const vm = here.keep(makeVm(here.engine, given, FRAMES));
   if (size > 0) vm.setMemslot({ slot: 0, ipa: IPA, size, hva: HVA, flags });
   return { vm, vcpu: vm.createVcpu(), memory };
 }
