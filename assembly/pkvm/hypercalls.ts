@@ -13,9 +13,9 @@ import * as hyp from "./hyp";
 import { acquire, release } from "./locks";
 import { FINAL_CPUS, Machine, PROTECTED_GUESTS, VM_TABLE_LOCK } from "./machine";
 import { refill } from "./memcache";
-import { holdLoaded, initVcpu, loadVcpu, putVcpu } from "./vcpus";
+import { EITHER, holdLoaded, initVcpu, loadVcpu, PROTECTED, putVcpu, SHARING } from "./vcpus";
 import { initVm, teardownVm } from "./vm_life";
-import { held, hold, holdShared, letGo, markDying, reserveVm, unreserveVm } from "./vms";
+import { held, hold, holdFor, letGo, markDying, reserveVm, unreserveVm } from "./vms";
 
 /** SMCCC: there is no such call, or not any more. */
 // @ts-ignore: decorator
@@ -88,6 +88,13 @@ import { held, hold, holdShared, letGo, markDying, reserveVm, unreserveVm } from
 @inline const HOST_MAP: u32 = 69;
 // @ts-ignore: decorator
 @inline const SET_OWNER: u32 = 70;
+// As the calls of the host, on a guest of either kind.
+// @ts-ignore: decorator
+@inline const SHARE_GUEST_PAGE: u32 = 71;
+// @ts-ignore: decorator
+@inline const DONATE_GUEST_PAGE: u32 = 72;
+// @ts-ignore: decorator
+@inline const UNSHARE_GUEST_PAGE: u32 = 73;
 // @ts-ignore: decorator
 @inline const HOST_ABORT: u32 = 80;
 
@@ -107,7 +114,8 @@ export function call(m: Machine, number: u32): i32 {
 
 /** Calls that came with protected guests. */
 function isNewest(number: u32): bool {
-  return (number >= START_TEARDOWN && number <= FORCE_RECLAIM) || number == GUEST_SHARE_HOST || number == GUEST_UNSHARE_HOST || number == RECLAIM_PAGE;
+  return (number >= START_TEARDOWN && number <= FORCE_RECLAIM) || number == GUEST_SHARE_HOST || number == GUEST_UNSHARE_HOST || number == RECLAIM_PAGE ||
+    number == DONATE_GUEST_PAGE;
 }
 
 function dispatch(m: Machine, number: u32): i32 {
@@ -118,11 +126,14 @@ function dispatch(m: Machine, number: u32): i32 {
     case SHARE_HYP: return hyp.shareHyp(m, a);
     case UNSHARE_HYP: return hyp.unshareHyp(m, a);
     case UNSHARE_GUEST:
+    case UNSHARE_GUEST_PAGE:
     case WRPROTECT_GUEST:
     case TEST_CLEAR_YOUNG_GUEST:
     case TLB_FLUSH_VMID: return onShared(m, number, a, b, c);
     case SHARE_GUEST:
     case DONATE_GUEST:
+    case SHARE_GUEST_PAGE:
+    case DONATE_GUEST_PAGE:
     case RELAX_PERMS_GUEST:
     case MKYOUNG_GUEST:
     case GUEST_SHARE_HOST:
@@ -153,12 +164,12 @@ function dispatch(m: Machine, number: u32): i32 {
   }
 }
 
-/** On a VM by handle whose memory the host shares. */
+/** On a VM by handle; but for the hypervisor's own call one whose memory the host shares. */
 function onShared(m: Machine, number: u32, handle: u64, gfn: u64, count: u64): i32 {
-  let result = holdShared(m, handle);
+  let result = holdFor(m, handle, number != UNSHARE_GUEST_PAGE);
   if (result != 0) return number == TLB_FLUSH_VMID ? 0 : result;
   const vm = held;
-  if (number == UNSHARE_GUEST) result = guest.unshareGuest(m, vm, gfn, count);
+  if (number == UNSHARE_GUEST || number == UNSHARE_GUEST_PAGE) result = guest.unshareGuest(m, vm, gfn, count);
   else if (number == WRPROTECT_GUEST) result = guest.writeProtectGuest(m, vm, gfn, count);
   else if (number == TEST_CLEAR_YOUNG_GUEST) result = guest.testClearYoungGuest(m, vm, gfn, count, argument(3) != 0);
   else guest.flushGuest(vm);
@@ -169,14 +180,15 @@ function onShared(m: Machine, number: u32, handle: u64, gfn: u64, count: u64): i
 
 /** On the vCPU that is loaded here. */
 function onLoaded(m: Machine, number: u32, a: u64, b: u64, c: u64): i32 {
-  const ofProtected = number == DONATE_GUEST || number >= GUEST_SHARE_HOST;
-  const vcpu = holdLoaded(m, ofProtected);
+  const shares = number == SHARE_GUEST || number == SHARE_GUEST_PAGE;
+  const donates = number == DONATE_GUEST || number == DONATE_GUEST_PAGE;
+  const vcpu = holdLoaded(m, number >= SHARE_GUEST_PAGE ? EITHER : number == DONATE_GUEST || number >= GUEST_SHARE_HOST ? PROTECTED : SHARING);
   if (!vcpu) return -EINVAL;
   const vm = vcpu.vm;
-  let result = number == SHARE_GUEST || number == DONATE_GUEST ? refill(m, vcpu, scratch + S_BATCH) : 0;
+  let result = shares || donates ? refill(m, vcpu, scratch + S_BATCH) : 0;
   if (result == 0) {
-    if (number == SHARE_GUEST) result = guest.shareGuest(m, vcpu, a, b, c, argument(3));
-    else if (number == DONATE_GUEST) result = donateGuest(m, vcpu, a, b);
+    if (shares) result = guest.shareGuest(m, vcpu, a, b, c, argument(3));
+    else if (donates) result = donateGuest(m, vcpu, a, b);
     else if (number == RELAX_PERMS_GUEST) result = guest.relaxGuest(m, vm, a, b);
     else if (number == MKYOUNG_GUEST) result = guest.makeYoungGuest(m, vm, a);
     else result = lendHost(m, vm, a, number == GUEST_SHARE_HOST);

@@ -95,13 +95,21 @@ export function putBorrowed(m: Machine, handle: u64): void {
   release(word);
 }
 
-/** The vCPU that is loaded here, if it is of a VM of this machine that is protected, or is not; with a reference, which `letGo` drops. */
-export function holdLoaded(m: Machine, isProtected: bool): HypVcpu | null {
+// Kinds of guests that a call is for.
+// @ts-ignore: decorator
+@inline export const SHARING: u32 = 0;
+// @ts-ignore: decorator
+@inline export const PROTECTED: u32 = 1;
+// @ts-ignore: decorator
+@inline export const EITHER: u32 = 2;
+
+/** The vCPU that is loaded here, if it is of a VM of this machine and of this kind; with a reference, which `letGo` drops. */
+export function holdLoaded(m: Machine, kind: u32): HypVcpu | null {
   if (!atomic.load<u32>(thread, T_LOADED) || load<u32>(thread, T_MACHINE) != <u32>changetype<usize>(m)) return null;
   const word = m.word(VM_TABLE_LOCK);
   if (acquire(word) != 0) return null;
   let vcpu = changetype<HypVcpu | null>(<usize>atomic.load<u32>(thread, T_LOADED));
-  if (vcpu && vcpu.vm.isProtected != isProtected) vcpu = null;
+  if (vcpu && kind != EITHER && <u32>vcpu.vm.isProtected != kind) vcpu = null;
   if (vcpu) changeReferences(vcpu.vm, 1);
   release(word);
   return vcpu;

@@ -4,8 +4,10 @@ import { levelShift } from "../geometry";
 import { levelOf, look, seen } from "../walk";
 import { unshare } from "./guest";
 import { reclaim } from "./guest_private";
+import { stateIn } from "./leaf";
 import { acquireBoth, releaseBoth } from "./locks";
 import { HOST_LOCK, Machine } from "./machine";
+import { SHARED_BORROWED } from "./page";
 import { HypVm } from "./vms";
 
 /** Nobody else has the VM any more. */
@@ -14,8 +16,8 @@ export function takeLeaves(m: Machine, vm: HypVm): void {
   for (let ipa: u64 = 0; ipa < m.paLimit;) {
     const size = <u64>1 << levelShift(m.pageShift, levelOf(look(vm.pgt, ipa)));
     if (isValid(seen)) {
-      if (vm.isProtected) reclaim(m, vm, ipa);
-      else unshare(m, vm, ipa, size >> m.pageShift);
+      if (stateIn(seen) == SHARED_BORROWED) unshare(m, vm, ipa, size >> m.pageShift);
+      else reclaim(m, vm, ipa);
     }
     ipa = (ipa & ~(size - 1)) + size; // the table of a leaf may have gone with it
   }

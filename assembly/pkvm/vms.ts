@@ -112,11 +112,11 @@ export function hold(m: Machine, handle: u64): i32 {
   return 0;
 }
 
-/** The same for a VM whose memory the host shares: -EINVAL if it is none. */
-export function holdShared(m: Machine, handle: u64): i32 {
+/** The same for a call on a guest; `shares`: one whose memory the host shares. -EINVAL if it is none. */
+export function holdFor(m: Machine, handle: u64, shares: bool): i32 {
   const result = hold(m, handle);
   if (result != 0) return result == -ENOENT ? -EINVAL : result;
-  if (!held.isProtected) return 0;
+  if (!shares || !held.isProtected) return 0;
   letGo(held);
   return -EINVAL;
 }

@@ -1,5 +1,6 @@
 /** `stage2 pkvm --script <file> [--report out.html] [--json]`: runs hypercalls from a script, and shows who owns what. */
 import { writeFileSync } from "node:fs";
+import { resolve } from "node:path";
 import { Engine } from "../engine.ts";
 import { inputError, readText } from "../input.ts";
 import type { ScriptResult } from "./pkvm_script/document.ts";
@@ -22,6 +23,8 @@ export async function pkvmCommand(argv: readonly string[], io: Io): Promise<numb
   });
   if (values.script === undefined || positionals.length > 0)
     throw usageError("pkvm takes one script: --script <file>");
+  if (values.report !== undefined && resolve(values.report) === resolve(values.script))
+    throw usageError("pkvm: the report would take the place of the script");
   const script = parseScript(values.script, readText(values.script));
   if (values.report !== undefined) writeReport(values.report, ""); // refuse a bad path before the work
   const result = await run(script);

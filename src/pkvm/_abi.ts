@@ -151,5 +151,8 @@ export const HYPERCALL = {
   RECLAIM_PAGE: 68, //          handle, gfn
   HOST_MAP: 69, //              pa, bytes, prot              host_stage2_idmap
   SET_OWNER: 70, //             pa, bytes, OWNER (0 host)    host_stage2_set_owner
+  SHARE_GUEST_PAGE: 71, //      as SHARE_GUEST, DONATE_GUEST and UNSHARE_GUEST, but on a guest of either kind: what the hypervisor's own
+  DONATE_GUEST_PAGE: 72, //     test of itself calls
+  UNSHARE_GUEST_PAGE: 73,
   HOST_ABORT: 80, //            pa                           0 (r[0] 1: it was mapped already), -EPERM: not the host's (r[0] 1: inject it)
 } as const;

@@ -57,6 +57,9 @@ const PARAMETERS = {
   RECLAIM_PAGE: ["handle", "gfn"],
   HOST_MAP: ["pa", "size", "prot"],
   SET_OWNER: ["pa", "size", "owner"],
+  SHARE_GUEST_PAGE: ["pfn", "gfn", "n", "prot"],
+  DONATE_GUEST_PAGE: ["pfn", "gfn"],
+  UNSHARE_GUEST_PAGE: ["handle", "gfn", "n"],
   HOST_ABORT: ["pa"],
 } as const satisfies Record<keyof typeof HYPERCALL, readonly string[]>;
 
@@ -71,7 +74,12 @@ export type HypercallName = Camel<keyof typeof HYPERCALL>;
 /** First numbers of the guest's calls, and of what the hypervisor does itself. */
 const GUESTS = HYPERCALL.GUEST_SHARE_HOST;
 const HYPS = HYPERCALL.DONATE_HYP;
-const REFILLS: readonly number[] = [HYPERCALL.SHARE_GUEST, HYPERCALL.DONATE_GUEST];
+const REFILLS: readonly number[] = [
+  HYPERCALL.SHARE_GUEST,
+  HYPERCALL.DONATE_GUEST,
+  HYPERCALL.SHARE_GUEST_PAGE,
+  HYPERCALL.DONATE_GUEST_PAGE,
+];
 
 /** All hypercalls, by number. */
 export const HYPERCALLS: readonly HypercallInfo[] = Object.entries(HYPERCALL)

@@ -25,7 +25,10 @@ const TRAPS: readonly bigint[] = [
 export class WordSource {
   readonly #chance: Chance;
   readonly #state: State;
+  /** Pages outside the block. */
   readonly #pages: readonly Page[];
+  /** First page of a block that single pages are seldom taken out of: it can be lent as a whole. */
+  readonly #block: number;
   /** Pages that most calls are about. */
   readonly #favourites: readonly Page[];
   readonly #hostilePages: readonly bigint[];
@@ -33,8 +36,15 @@ export class WordSource {
   constructor(chance: Chance, state: State) {
     this.#chance = chance;
     this.#state = state;
-    this.#pages = state.memory.pages;
-    this.#favourites = Array.from({ length: FAVOURITES }, () => chance.of(this.#pages));
+    const { blockPages } = state.geometry;
+    this.#block = Math.ceil((state.memory.pages[0] as Page).pfn / blockPages) * blockPages;
+    const isInBlock = ({ pfn }: Page): boolean =>
+      pfn >= this.#block && pfn < this.#block + blockPages;
+    this.#pages = state.memory.pages.filter((page) => !isInBlock(page));
+    const inside = state.memory.pages.filter(isInBlock);
+    this.#favourites = Array.from({ length: FAVOURITES }, (_, index) =>
+      chance.of(index === 0 && inside.length > 0 ? inside : this.#pages),
+    );
     this.#hostilePages = state.memory.regions.flatMap(({ first, end }) =>
       [first - 1, first, end - 1, end].map(BigInt),
     );
@@ -76,6 +86,7 @@ export class WordSource {
   /** The first page of a block that is memory. */
   block(): bigint {
     const size = this.#state.geometry.blockPages;
+    if (!this.#chance.once(4)) return BigInt(this.#block);
     const { pfn } = this.#chance.of(this.#pages);
     return BigInt(pfn - (pfn % size));
   }
@@ -104,8 +115,10 @@ export class WordSource {
 
   /** The first guest page of a block. */
   gfnBlock(): bigint {
+    const { blockPages } = this.#state.geometry;
+    if (!this.#chance.once(3)) return BigInt(blockPages * (4 + this.#chance.below(4)));
     const gfn = this.gfn();
-    return gfn - (gfn % BigInt(this.#state.geometry.blockPages));
+    return gfn - (gfn % BigInt(blockPages));
   }
 
   /** A guest page that one maps, if there is any. */

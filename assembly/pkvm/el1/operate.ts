@@ -4,7 +4,7 @@
  */
 import { EINVAL, ETIMEDOUT } from "../../errno";
 import { shared, thisThread } from "../../layout";
-import { AGING, begin, beginLast, end, NO_LOCK, READ_SIDE, settle, settleLast, WRITE_SIDE } from "../../operation";
+import { AGING, begin, beginLast, end, READ_SIDE, settle, settleLast, WRITE_SIDE } from "../../operation";
 import { Pgt } from "../../pgt";
 import { SHARED } from "../../walk";
 import { flushGuest } from "../guest";
@@ -81,7 +81,7 @@ export function mappingBehind(pgt: Pgt, ia: u64): i32 {
 
 /** tlb_flush_vmid by handle: there is no other. */
 export function tlbFlush(pgt: Pgt): i32 {
-  const refused = begin(pgt, NO_LOCK);
+  const refused = begin(pgt, READ_SIDE); // the guest does not end meanwhile
   if (refused != 0) return refused;
   flushGuest(el1Of(pgt).vm);
   return end(pgt, 0);

@@ -1,16 +1,29 @@
 /** B6: the life of a VM: its end beside CPUs that load it and hypercalls on it, and what is done once although two ask for it. */
 import { type Litmus, litmus } from "../../../src/explorer/litmus.ts";
 import { Prot } from "../../../src/index.ts";
+import { FAULT_WALK } from "./guests.ts";
 import { type Part, faultOf, flag, raiseFlag } from "./observe.ts";
 import { ENTRY_PAGES, HYPERCALL, PkvmBed, ROOM, pfn } from "./pkvm_bed.ts";
 import { isHosts, wrongBooks } from "./pkvm_books.ts";
-import { type Agents, type Answers, FAULT, RAM, WITH_TLB, agent, forbidden } from "./support.ts";
+import {
+  A,
+  type Agents,
+  type Answers,
+  FAULT,
+  PAGE,
+  RAM,
+  WITH_TLB,
+  agent,
+  calls,
+  forbidden,
+} from "./support.ts";
 import { fine } from "./vm_bed.ts";
 
 const ENOENT = -2;
 const ENOMEM = -12;
 const EBUSY = -16;
 const EINVAL = -22;
+const ESTALE = -116;
 const H = HYPERCALL;
 
 /** First of the pages that a VM is made of, and of those that its tables are. */
@@ -139,6 +152,43 @@ const underCall = litmus({
             [U === EINVAL && T !== 0, "the VM was not found, and has not ended"],
           ) ?? leftOver(bed, handle, before)
         );
+      },
+    };
+  },
+});
+
+/** P10/kernel: the host's kernel ends a guest beside a fault of one of its vCPUs. */
+const underFault = litmus({
+  name: "P10/kernel",
+  title: "a guest ends beside a fault: the page is shared before, or not at all, and comes back",
+  agents: ["F", "T"],
+  mutants: ["teardown-without-lock"],
+  options: { tablePages: ROOM },
+  setup(agents, lab) {
+    const before = inUse(agents);
+    const bed = new PkvmBed(agents, lab);
+    const vm = bed.vm();
+    bed.maps("F", vm, HOLDER, HOLDER);
+    return { bed, before, vm, cache: bed.cache("F") };
+  },
+  run({ bed, before, vm, cache }, agents) {
+    const answers: Answers = {};
+    const [f, t] = [agent(agents, "F").core, agent(agents, "T").core];
+    return {
+      programs: {
+        F: calls(answers, {
+          map: () => f.el1_map(vm.pgt, 0, PAGE, A, Prot.RW, FAULT_WALK, cache),
+        }),
+        T: calls(answers, { end: () => t.el1_destroy(vm.pgt) }),
+      },
+      forbidden() {
+        const wrong = forbidden(
+          [answers.end !== 0, `the end answered ${answers.end}`],
+          [answers.map !== 0 && answers.map !== ESTALE, `the map answered ${answers.map}`],
+        );
+        if (wrong !== undefined) return wrong;
+        t.pgt_release(vm.pgt);
+        return leftOver(bed, vm.handle, before);
       },
     };
   },
@@ -350,6 +400,7 @@ export const vmLives: readonly Litmus[] = [
   underLoad("", false),
   underLoad("/share", true),
   underCall,
+  underFault,
   endedOnce,
   vmidAgain,
   loadedTwice,

@@ -53,6 +53,14 @@ export const kernelMutants: readonly Mutant[] = [
       "const refused = begin(pgt, MUTANT ? NO_LOCK : WRITE_SIDE);\n  if (refused != 0) return refused;\n  return end(pgt, protectGuest(pgt, ia, size));",
   },
   {
+    name: "looks-without-lock",
+    what: "a mapping is looked up while others change the tree",
+    file: "pkvm/el1/operate.ts",
+    find: "const refused = begin(pgt, READ_SIDE);\n  if (refused != 0) return refused;\n  return end(pgt, describeBehind(pgt, ia));",
+    replace:
+      "const refused = begin(pgt, MUTANT ? NO_LOCK : READ_SIDE);\n  if (refused != 0) return refused;\n  return end(pgt, describeBehind(pgt, ia));",
+  },
+  {
     name: "map-overlooks-blocks",
     what: "a page is mapped where a block is, and the block stays written down",
     file: "pkvm/el1/map.ts",

@@ -1,4 +1,5 @@
 /** Scripts that are run: results, states before and after, expectations, exit codes. */
+import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { example, exampleText, pkvm, runJson, stepAt, write } from "./support.ts";
 
@@ -219,6 +220,14 @@ describe("stage2 pkvm refuses", () => {
     const { code, err } = await pkvm("--script", write("memory 0x8000_0000 8K\n$vm = guest\n"));
     expect(err).toMatch(/test\.pkvm:2:\d+: the host has no memory left to hand out/);
     expect(code).toBe(2);
+  });
+
+  it("a report in the place of the script", async () => {
+    const path = write("vcpu_put\n");
+    const { code, err } = await pkvm("--script", path, "--report", path);
+    expect(err).toMatch(/the report would take the place of the script/);
+    expect(code).toBe(2);
+    expect(readFileSync(path, "utf8")).toBe("vcpu_put\n");
   });
 
   it("a report that cannot be written, before the work", async () => {

@@ -33,7 +33,7 @@ export function withFeatures(options: Partial<PkvmOptions>): void {
 
 /** Of physical addresses, so that everything has one. */
 function bits({ pa, size }: Frames): number {
-  return Math.ceil(Math.log2(Math.max(pa + size, 2 * KERNEL)));
+  return Math.ceil(Math.log2(Math.max(pa + size, KERNEL + GIB)));
 }
 
 /** In regions of at most a GiB: what is noted of a region's pages takes a power of two. */
