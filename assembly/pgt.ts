@@ -79,6 +79,9 @@ import { header, objects, H_OBJECTS, OBJECT_BYTES } from "./layout";
 /** Of a VM, which gets its VMID when it runs. */
 // @ts-ignore: decorator
 @inline export const OWN_VMID: u32 = 2097152;
+/** A hypervisor's: others look at it, and change it by hypercalls. */
+// @ts-ignore: decorator
+@inline export const GUARDED: u32 = 4194304;
 
 // Behind the fields of the object, on lines of their own.
 // @ts-ignore: decorator

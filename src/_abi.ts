@@ -295,6 +295,8 @@ export interface Core extends VmCore, PkvmCore {
   vcpu_poll(v: number): number;
   /** HACDBS: cleans what its buffer lists until its end, a stop mark or an error. Entries processed. */
   vcpu_hacdbs(v: number): number;
+  /** 0: anybody's; 1: a hypervisor's, changed by hypercalls only; 2: the same of a guest that el1_create (or a VM over pKVM) made. */
+  pgt_guarded(pgt: number): number;
   /** VMID that TLB invalidations of this table carry. */
   pgt_vmid(pgt: number): number;
 

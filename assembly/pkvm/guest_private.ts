@@ -121,6 +121,15 @@ export function reclaim(m: Machine, vm: HypVm, ipa: u64): i32 {
   return 0;
 }
 
+/** Whether the page that a protected guest had at a gfn was taken by force: it will never have one there again. */
+export function isPoisoned(m: Machine, vm: HypVm, gfn: u64): bool {
+  if (!vm.isProtected || acquire(vm.lock) != 0) return false;
+  look(vm.pgt, gfn << m.pageShift);
+  const is = seen == POISON;
+  release(vm.lock);
+  return is;
+}
+
 /** The page goes from whatever guest has it, which finds poison in its place. */
 export function forceReclaim(m: Machine, pfn: u64): i32 {
   if (!isFrameRange(m, pfn, 1)) return -EINVAL;

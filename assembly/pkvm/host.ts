@@ -46,19 +46,26 @@ import { regionOf, spanBase, spanEnd, STATE_SHIFT } from "./page";
 // @ts-ignore: decorator
 @inline const SPARE: u32 = 64;
 
-/**
- * Both tables can be changed on so many bytes without running out of pages; with the host's lock. Where the quota of the host's table
- * ends, what it has of devices goes, as that comes back when it is touched.
- */
+/** Both tables can be changed on so many bytes of memory, page by page, without running out of pages; with the host's lock. */
 export function reserve(m: Machine, bytes: u64, hypBytes: u64): i32 {
-  const needed = (bytes ? tablesFor(m, bytes) : 0) + (hypBytes ? tablesFor(m, hypBytes) + 2 : 0);
-  if (bytes && m.hostTable.tables + tablesFor(m, bytes) > m.quota) {
-    forgetDevices(m);
-    if (m.hostTable.tables + tablesFor(m, bytes) > m.quota) return -ENOMEM;
-  }
-  if (cache.topUp(m.cache, needed) == 0) return 0;
+  return setAside(m, (bytes ? tablesFor(m, bytes) : 0) + (hypBytes ? tablesFor(m, hypBytes) + 2 : 0));
+}
+
+/** Without memory, what the host's table has of devices goes: it comes back when it is touched. */
+function setAside(m: Machine, pages: u32): i32 {
+  if (cache.topUp(m.cache, pages) == 0) return 0;
   forgetDevices(m);
-  return cache.topUp(m.cache, needed);
+  return cache.topUp(m.cache, pages);
+}
+
+/** The same for a map of the host. Its quota has room for all memory, so only devices can use it up. */
+function reserveMap(m: Machine, pages: u64, isMemory: bool): i32 {
+  if (pages > m.quota) return -ENOMEM;
+  if (!isMemory && m.hostTable.tables + <u32>pages > m.quota) {
+    forgetDevices(m);
+    if (m.hostTable.tables + <u32>pages > m.quota) return -ENOMEM;
+  }
+  return setAside(m, <u32>pages);
 }
 
 /** What a large change did not need goes back. */
@@ -140,7 +147,7 @@ function mapAround(m: Machine, pa: u64): i32 {
   }
   if (level == 3) size = m.pageSize;
   const start = pa & ~(size - 1);
-  const full = reserve(m, size, 0);
+  const full = reserveMap(m, m.minPages, isMemory);
   return full != 0 ? full : map(m.hostTable, start, size, start, isMemory ? RWX : PROT_R | PROT_W, 0, m.cache);
 }
 
@@ -150,11 +157,12 @@ export function mapHost(m: Machine, pa: u64, bytes: u64, prot: u64): i32 {
   let result = acquire(m.word(HOST_LOCK));
   if (result != 0) return result;
   const isMemory = regionOf(m, pa) != null;
-  for (let at = pa; at < pa + bytes && result == 0; at += m.pageSize) {
-    look(m.hostTable, at);
+  for (let at = pa; at < pa + bytes && result == 0;) {
+    const size = <u64>1 << levelShift(m.pageShift, levelOf(look(m.hostTable, at)));
     if (seen) result = isValid(seen) ? isThere(m) : -EPERM;
+    at = (at & ~(size - 1)) + size;
   }
-  if (result == 0) result = reserve(m, bytes, 0);
+  if (result == 0) result = reserveMap(m, tablesFor(m, bytes), isMemory && bytes <= spanEnd - pa);
   const usual = prot == (isMemory ? RWX : PROT_R | PROT_W);
   if (result == 0) result = map(m.hostTable, pa, bytes, pa, prot, usual ? 0 : FORCE_PAGES, m.cache);
   unreserve(m);

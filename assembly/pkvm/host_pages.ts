@@ -56,10 +56,10 @@ function takeRun(m: Machine, count: u32): i64 {
 export function returnHostPage(m: Machine, pfn: u64): void {
   const index = pfn - m.listBase;
   if (index >= m.listPages) return;
-  const locked = acquire(m.word(LIST_LOCK));
+  if (acquire(m.word(LIST_LOCK)) != 0) return; // the page is lost to the list, as the list is
   if (load<u8>(m.list + <usize>index)) {
     store<u8>(m.list + <usize>index, 0);
     m.listFree++;
   }
-  if (locked == 0) release(m.word(LIST_LOCK));
+  release(m.word(LIST_LOCK));
 }

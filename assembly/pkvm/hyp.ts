@@ -18,9 +18,9 @@ import {
 @inline const RW: u64 = PROT_R | PROT_W;
 
 // @ts-ignore: decorator
-@inline function lockBoth(m: Machine): i32 { return acquireBoth(m.word(HOST_LOCK), m.word(HYP_LOCK)); }
+@inline export function lockBoth(m: Machine): i32 { return acquireBoth(m.word(HOST_LOCK), m.word(HYP_LOCK)); }
 // @ts-ignore: decorator
-@inline function unlockBoth(m: Machine): void { releaseBoth(m.word(HOST_LOCK), m.word(HYP_LOCK)); }
+@inline export function unlockBoth(m: Machine): void { releaseBoth(m.word(HOST_LOCK), m.word(HYP_LOCK)); }
 
 function mapHyp(m: Machine, pfn: u64, count: u64): void {
   const pa = pfn << m.pageShift;
@@ -52,9 +52,15 @@ export function shareHyp(m: Machine, pfn: u64): i32 {
 }
 
 export function unshareHyp(m: Machine, pfn: u64): i32 {
-  let result = lockBoth(m);
-  if (result != 0) return result;
-  result = findPages(m, pfn, 1);
+  const locked = lockBoth(m);
+  if (locked != 0) return locked;
+  const result = unshareHypLocked(m, pfn);
+  unlockBoth(m);
+  return result;
+}
+
+export function unshareHypLocked(m: Machine, pfn: u64): i32 {
+  let result = findPages(m, pfn, 1);
   if (result == 0 && !(allHost(SHARED_OWNED) && allHyp(SHARED_BORROWED))) result = -EPERM;
   if (result == 0 && references(first)) result = -EBUSY;
   if (result == 0) {
@@ -62,7 +68,6 @@ export function unshareHyp(m: Machine, pfn: u64): i32 {
     setAllHyp(NOPAGE);
     setAllHost(OWNED);
   }
-  unlockBoth(m);
   return result;
 }
 
@@ -94,9 +99,15 @@ function any(count: u32): bool {
 
 /** The last unpin of a page unmaps it. Pages that are not pinned: -EINVAL, and nothing is done. */
 export function unpin(m: Machine, pfn: u64, count: u64): i32 {
-  let result = lockBoth(m);
-  if (result != 0) return result;
-  result = findPages(m, pfn, count);
+  const locked = lockBoth(m);
+  if (locked != 0) return locked;
+  const result = unpinLocked(m, pfn, count);
+  unlockBoth(m);
+  return result;
+}
+
+export function unpinLocked(m: Machine, pfn: u64, count: u64): i32 {
+  let result = findPages(m, pfn, count);
   if (result == 0 && (any(0) || !allHyp(SHARED_BORROWED))) result = -EINVAL;
   if (result == 0) {
     for (let page = first; page < last; page += 8, pfn++) {
@@ -105,7 +116,6 @@ export function unpin(m: Machine, pfn: u64, count: u64): i32 {
       if (!held && !m.has(MAP_SHARED_HYP)) unmapHyp(m, pfn, 1);
     }
   }
-  unlockBoth(m);
   return result;
 }
 
@@ -172,17 +182,15 @@ export function admit(m: Machine, list: usize, pfn: u64, count: u64): i32 {
   return result;
 }
 
-/** The first page of a list goes back to the host: its frame. Nobody else has to do with the list any more. */
+/** With both locks: the first page of a list goes back to the host: its frame. */
 export function dismiss(m: Machine, list: usize): u64 {
   const page = <usize>load<u32>(list);
   const pfn = frameOf(m, page);
-  const locked = lockBoth(m); // who cannot have the locks gives the page up, not the VM
   store<u32>(list, leaves(page));
   findPages(m, pfn, 1);
   setReferences(page, 0);
   setLeaves(page, 0);
   giveBack(m, pfn, 1);
-  if (locked == 0) unlockBoth(m);
   return pfn;
 }
 

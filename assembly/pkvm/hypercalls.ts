@@ -141,9 +141,9 @@ function dispatch(m: Machine, number: u32): i32 {
     case PROT_FINALIZE: return finalise(m, a);
     case RESERVE_VM: return reserveVm(m);
     case UNRESERVE_VM: return unreserveVm(m, a);
-    case INIT_VM: return initVm(m, a, b, c, argument(3), argument(4), argument(5), 0, 0);
+    case INIT_VM: return initVm(m, a, b, c, argument(3), argument(4), argument(5), 0, 0, false);
     case INIT_VCPU: return initVcpu(m, a, b);
-    case VCPU_LOAD: return loadVcpu(m, a, b, false);
+    case VCPU_LOAD: return loadVcpu(m, a, b, false, false);
     case VCPU_PUT: return putVcpu();
     case TEARDOWN_VM: return teardownVm(m, a, false);
     case START_TEARDOWN: return markDying(m, a);

@@ -14,7 +14,7 @@ import { stage2Init } from "../engine";
 import { E2BIG, EBUSY, EEXIST, EINVAL, EMFILE, ENOMEM } from "../errno";
 import { levelShift, stage2Levels, stage2Possible } from "../geometry";
 import { H_UNITS, header, poolPhys, setArgument, UNIT_SHIFT } from "../layout";
-import { MACHINE, Pgt, releaseSlot, takeSlot } from "../pgt";
+import { GUARDED, MACHINE, Pgt, releaseSlot, takeSlot } from "../pgt";
 import { privatePages, STATE_PAGE, stateGeneration, unitsFor } from "../private";
 
 // Options: what generations of pKVM differ in.
@@ -200,5 +200,5 @@ export function tablesFor(m: Machine, bytes: u64): u32 {
 export function makeTable(m: Machine, options: u32, events: u32): i32 {
   setArgument(0, m.mmfr0);
   setArgument(1, m.mmfr1);
-  return stage2Init(m.pageShift, m.paBits, options, events);
+  return stage2Init(m.pageShift, m.paBits, options | GUARDED, events);
 }

@@ -4,7 +4,7 @@ import { hypInit } from "../engine";
 import { EBUSY, EINVAL, EMFILE } from "../errno";
 import { argument, setResult } from "../layout";
 import * as operate from "../operate";
-import { IDMAP, LPA2, NOFWB, NVHE, PA52, PAGES_ONLY, Pgt, releaseSlot } from "../pgt";
+import { GUARDED, IDMAP, LPA2, NOFWB, NVHE, PA52, PAGES_ONLY, Pgt, releaseSlot } from "../pgt";
 import { freePrivate, STATE_PAGE } from "../private";
 import { freeHostPages, initHostPages } from "./host_pages";
 import { Machine, makeTable, MAX_VMS, regionAt, tablesFor } from "./machine";
@@ -29,7 +29,7 @@ export function initMachine(m: Machine, table: u32, events: u32): i32 {
   m.mmfr1 = argument(4);
   const host = makeTable(m, table | NOFWB | IDMAP | NVHE, events);
   if (host < 0 && host >= -4095) return host;
-  const hyp = hypInit(m.pageShift, m.paBits, wide | NVHE | PAGES_ONLY, events); // a page comes back by itself, whatever came with it
+  const hyp = hypInit(m.pageShift, m.paBits, wide | NVHE | PAGES_ONLY | GUARDED, events); // a page comes back by itself, whatever came with it
   m.host = <usize>host;
   m.hostTable.vmid = 0;
   m.hyp = hyp < 0 && hyp >= -4095 ? 0 : <usize>hyp;

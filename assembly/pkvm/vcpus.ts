@@ -34,14 +34,17 @@ function addVcpu(m: Machine, vm: HypVm, pfn: u64): i32 {
   return <i32>index;
 }
 
-/** `borrowed`: the host's MMU code has loaded it for a call, and may put it from another CPU (el1.ts). */
-export function loadVcpu(m: Machine, handle: u64, index: u64, borrowed: bool): i32 {
+/**
+ * `borrowed`: the host's MMU code has loaded it for a call, and may put it from another CPU. `moves`: it takes the place of one that was
+ * borrowed on another CPU, which is not in the middle of a call that needs it.
+ */
+export function loadVcpu(m: Machine, handle: u64, index: u64, borrowed: bool, moves: bool): i32 {
   if (load<u32>(thread, T_LOADED)) return -EINVAL;
   const word = m.word(VM_TABLE_LOCK);
   if (acquire(word) != 0) return -ETIMEDOUT;
   const vm = find(m, handle);
   let result = -EINVAL;
-  if (vm && index < vm.made && !vm.dying && isFree(vcpuAt(vm, <u32>index), borrowed)) {
+  if (vm && index < vm.made && !vm.dying && isFree(vcpuAt(vm, <u32>index), moves)) {
     const vcpu = vcpuAt(vm, <u32>index);
     vcpu.loaded = thisThread() + 1;
     vcpu.borrowed = borrowed;
@@ -54,9 +57,8 @@ export function loadVcpu(m: Machine, handle: u64, index: u64, borrowed: bool): i
   return result;
 }
 
-/** What the host's MMU code has left loaded on another CPU, it may move. */
-function isFree(vcpu: HypVcpu, borrowed: bool): bool {
-  if (vcpu.loaded && borrowed && vcpu.borrowed) unload(vcpu);
+function isFree(vcpu: HypVcpu, moves: bool): bool {
+  if (vcpu.loaded && moves && vcpu.borrowed) unload(vcpu);
   return !vcpu.loaded;
 }
 

@@ -5,14 +5,12 @@ import { levelOf, look, seen } from "../walk";
 import { unshare } from "./guest";
 import { reclaim } from "./guest_private";
 import { stateIn } from "./leaf";
-import { acquireBoth, releaseBoth } from "./locks";
-import { HOST_LOCK, Machine } from "./machine";
+import { Machine } from "./machine";
 import { SHARED_BORROWED } from "./page";
 import { HypVm } from "./vms";
 
-/** Nobody else has the VM any more. */
+/** With the host's lock; nobody else has the VM any more. */
 export function takeLeaves(m: Machine, vm: HypVm): void {
-  const locked = acquireBoth(m.word(HOST_LOCK), vm.lock); // the VM is out of the table: it ends in any case
   for (let ipa: u64 = 0; ipa < m.paLimit;) {
     const size = <u64>1 << levelShift(m.pageShift, levelOf(look(vm.pgt, ipa)));
     if (isValid(seen)) {
@@ -21,5 +19,4 @@ export function takeLeaves(m: Machine, vm: HypVm): void {
     }
     ipa = (ipa & ~(size - 1)) + size; // the table of a leaf may have gone with it
   }
-  if (locked == 0) releaseBoth(m.word(HOST_LOCK), vm.lock);
 }

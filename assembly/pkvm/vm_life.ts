@@ -6,7 +6,8 @@ import { LOCKING, Pgt } from "../pgt";
 import { freePrivate, privatePages, unitsFor } from "../private";
 import { destroy } from "../visit/free";
 import { rootBytes, startLevelOf } from "../vtcr";
-import { admit, dismiss, pin, unpin } from "./hyp";
+import { completeTlbi, flushVmid } from "../maintenance";
+import { admit, dismiss, lockBoth, pin, unlockBoth, unpin, unpinLocked, unshareHypLocked } from "./hyp";
 import { returnHostPage } from "./host_pages";
 import { acquire, release } from "./locks";
 import { Machine, makeTable, MAX_VMS, PROTECTED_GUESTS, VM_TABLE_LOCK } from "./machine";
@@ -24,10 +25,10 @@ export function entryTablePages(m: Machine): u32 {
 
 /**
  * `handle` 0: any free one. The host's struct kvm must be shared with the hypervisor, the pages of the VM's struct and entry table are
- * donated. `table`, `events`: more options of the guest's table. The handle, or -errno: then nothing has changed.
+ * donated. `table`, `events`: more options of the guest's table. `isKept`: it has one reference to begin with. The handle, or -errno: then nothing has changed.
  */
 export function initVm(
-  m: Machine, handle: u64, kvmPfn: u64, vmPfn: u64, rootPfn: u64, vcpus: u64, flags: u64, table: u32, events: u32,
+  m: Machine, handle: u64, kvmPfn: u64, vmPfn: u64, rootPfn: u64, vcpus: u64, flags: u64, table: u32, events: u32, isKept: bool,
 ): i32 {
   if (vcpus - 1 >= MAX_VCPUS || flags & ~PROTECTED || (flags & PROTECTED && !m.has(PROTECTED_GUESTS))) return -EINVAL;
   const word = m.word(VM_TABLE_LOCK);
@@ -38,14 +39,19 @@ export function initVm(
     result = pin(m, kvmPfn, 1);
     if (result == 0) {
       result = makeVm(m, <u32>index, vmPfn, rootPfn, <u32>vcpus, flags, table | m.table, events | m.events);
-      if (result == 0) vmAt(load<u32>(entryOf(m, <u32>index))).kvmPfn = kvmPfn;
-      else unpin(m, kvmPfn, 1);
+      if (result == 0) {
+        made.kvmPfn = kvmPfn;
+        made.references = <u32>isKept;
+      } else unpin(m, kvmPfn, 1);
     }
     if (result != 0 && !handle) store<u32>(entryOf(m, <u32>index), FREE);
   }
   release(word);
   return result != 0 ? result : <i32>HANDLE_OFFSET + index;
 }
+
+/** The VM that the last `initVm` has made. */
+export let made: HypVm = changetype<HypVm>(0);
 
 function reservedEntry(m: Machine, handle: u64): i32 {
   const index = handle - HANDLE_OFFSET;
@@ -67,38 +73,69 @@ function makeVm(m: Machine, index: u32, vmPfn: u64, rootPfn: u64, vcpus: u32, fl
   vm.cache = given ? createLasting(m.pageShift) : 0;
   const pgt = vm.cache ? makeTable(m, table | LOCKING, events) : 0;
   if (!vm.cache || (pgt < 0 && pgt >= -4095)) {
-    freeVm(m, vm);
+    undo(m, vm);
     return given && !vm.cache ? -EMFILE : pgt ? pgt : -ENOMEM;
   }
   vm.table = <usize>pgt;
   vm.pages = 1 + entryTablePages(m);
-  store<u32>(entryOf(m, index), <u32>page);
+  store<u32>(entryOf(m, index), <u32>page); // nobody looks before the table's lock is free
+  made = vm;
   return 0;
 }
 
-/** What the host gave goes back to it. */
-function freeVm(m: Machine, vm: HypVm): void {
+function undo(m: Machine, vm: HypVm): void {
+  if (lockBoth(m) == 0) { // who cannot have them keeps the pages
+    dismissAll(m, vm);
+    unlockBoth(m);
+  }
+  freeVm(vm);
+}
+
+/** With the locks of host and hypervisor: what the host gave goes back to it. */
+function dismissAll(m: Machine, vm: HypVm): void {
   while (vm.admitted) returnHostPage(m, dismiss(m, vm.list));
+}
+
+function freeVm(vm: HypVm): void {
   if (vm.cache) destroyCache(vm.cache);
   freePrivate(changetype<usize>(vm), vm.units);
 }
 
 /**
- * A VM without references: its leaves are unshared or reclaimed, its VMID flushed, then its pages are the host's again. `keeps`: the
- * caller has the mmu_lock, and the object of the page table stays for it to release. -ENOENT, -EBUSY; else it is done.
+ * A VM that nobody refers to ends: its leaves are unshared or reclaimed, its VMID flushed, then its pages are the host's again. `isKept`:
+ * the host's MMU code has the one reference, the mmu_lock, and the object of the page table; its struct kvm is unshared too. All locks are
+ * taken first: -ENOENT, -EBUSY, -ETIMEDOUT, and nothing has changed.
  */
-export function teardownVm(m: Machine, handle: u64, keeps: bool): i32 {
-  const result = takeOut(m, handle);
-  if (result != 0) return result;
-  const vm = held;
-  takeLeaves(m, vm);
-  const pgt = changetype<Pgt>(vm.table);
-  if (keeps) destroy(pgt);
-  else {
-    operate.destroy(pgt);
-    operate.release(pgt);
+export function teardownVm(m: Machine, handle: u64, isKept: bool): i32 {
+  const word = m.word(VM_TABLE_LOCK);
+  if (acquire(word) != 0) return -ETIMEDOUT;
+  let result = lockBoth(m);
+  if (result == 0) {
+    result = takeOut(m, handle, <u32>isKept);
+    if (result == 0) empty(m, held, isKept);
+    unlockBoth(m);
   }
-  unpin(m, vm.kvmPfn, 1);
-  freeVm(m, vm);
-  return 0;
+  release(word);
+  if (result == 0) bury(held, isKept);
+  return result;
+}
+
+function empty(m: Machine, vm: HypVm, isKept: bool): void {
+  takeLeaves(m, vm);
+  flushVmid(vm.pgt);
+  completeTlbi(vm.pgt);
+  unpinLocked(m, vm.kvmPfn, 1);
+  if (isKept && unshareHypLocked(m, vm.kvmPfn) == 0) returnHostPage(m, vm.kvmPfn);
+  dismissAll(m, vm);
+}
+
+function bury(vm: HypVm, isKept: bool): void {
+  const pgt = vm.pgt;
+  freeVm(vm);
+  if (isKept) {
+    destroy(pgt);
+    return;
+  }
+  operate.destroy(pgt);
+  operate.release(pgt);
 }

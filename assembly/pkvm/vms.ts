@@ -162,17 +162,14 @@ export function unreserveVm(m: Machine, handle: u64): i32 {
   return isReserved ? 0 : -EINVAL;
 }
 
-/** Takes a VM without references out of the table: nobody finds it any more. -ENOENT, -EBUSY. */
-export function takeOut(m: Machine, handle: u64): i32 {
-  if (acquire(m.word(VM_TABLE_LOCK)) != 0) return -ETIMEDOUT;
+/** Takes a VM with just so many references out of the table, with its lock: nobody finds it any more. -ENOENT, -EBUSY. */
+export function takeOut(m: Machine, handle: u64, references: u32): i32 {
   const vm = find(m, handle);
-  const result = !vm ? -ENOENT : referencesOf(vm) ? -EBUSY : 0;
-  if (vm && result == 0) {
-    held = vm;
-    store<u32>(entryOf(m, vm.index), FREE);
-  }
-  release(m.word(VM_TABLE_LOCK));
-  return result;
+  if (!vm) return -ENOENT;
+  if (referencesOf(vm) != references) return -EBUSY;
+  held = vm;
+  store<u32>(entryOf(m, vm.index), FREE);
+  return 0;
 }
 
 /** The VM dies: nobody loads its vCPUs any more. */

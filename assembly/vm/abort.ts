@@ -20,7 +20,7 @@ import { sequenceOf } from "./notifier";
 import { EXEC, Pending, pendingOf, PERMISSION, WRITE } from "./pending";
 import { base, edition, findSlot, flags, hva, id, READONLY, state, VALID_SLOT } from "./slots";
 import * as trace from "./trace";
-import { NISV_EXIT, Vm } from "./vm";
+import { NISV_EXIT, PROTECTED_GUEST, Vm } from "./vm";
 
 // What an abort comes to.
 // @ts-ignore: decorator
@@ -181,7 +181,7 @@ function ask(c: Context, esr: u64, far: u64, ipa: u64, kind: u32, fromEl0: bool)
   p.esr = esr;
   p.far = far;
   p.ipa = ipa;
-  p.kind = kind;
+  p.kind = vm.has(PROTECTED_GUEST) ? kind | WRITE : kind; // what is given away is the guest's to write
   p.fromEl0 = fromEl0;
   p.slot = id;
   p.edition = edition;
@@ -194,7 +194,7 @@ function ask(c: Context, esr: u64, far: u64, ipa: u64, kind: u32, fromEl0: bool)
   c.busy = 1;
   const gfn = ipa >> vm.pageShift;
   setResult(0, p.slotHva + (gfn - p.base << vm.pageShift));
-  setResult(1, kind);
+  setResult(1, p.kind);
   setResult(2, gfn);
   setResult(3, p.slot);
   setResult(4, p.slotFlags);

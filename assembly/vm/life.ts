@@ -100,7 +100,9 @@ export function teardown(vm: Vm): i32 {
   const isGone = pgt.root == 0;
   if (!isGone) vm.pgt = changetype<usize>(pgt); // a vCPU of the hypervisor's is loaded by hand
   unlockTable(WRITE_SIDE);
-  if (isGone) operate.release(pgt);
+  if (!isGone) return status;
+  operate.release(pgt);
+  vm.machine = 0;
   return status;
 }
 

@@ -52,10 +52,11 @@ export function destroy(pgt: Pgt): i32 { return pgt.el1 ? el1.destroy(pgt) : ope
 export function topUp(c: Context): i32 {
   const vm = c.vm;
   if (!vm.machine) return fill(c.cache, vm.minPages, CACHE_CAPACITY);
+  if (!vm.pgt) return 0; // nothing can be mapped, and the machine may be gone
   if (!c.memcache) c.memcache = createMemcache(machineAt(vm.machine));
   if (!c.memcache) return -ENOMEM;
   const result = topUpMemcache(memcacheAt(c.memcache), vm.minPages);
-  return result == 0 && vm.pgt ? prepareVcpu(tableOf(vm), c.id) : result;
+  return result == 0 ? prepareVcpu(tableOf(vm), c.id) : result;
 }
 
 /** Whether the hypervisor has made a vCPU of this VM: it does at its first fault. */

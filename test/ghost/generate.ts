@@ -41,6 +41,9 @@ const WEIGHTS: Readonly<Record<CallName, number>> = {
   PIN: 4,
   UNPIN: 3,
   RECLAIM_PAGE: 2,
+  SHARE_GUEST_PAGE: 3,
+  DONATE_GUEST_PAGE: 3,
+  UNSHARE_GUEST_PAGE: 3,
   HOST_MAP: 2,
   SET_OWNER: 1,
   HOST_ABORT: 6,
@@ -165,20 +168,21 @@ export class Generator {
 
   #call(cpu: number, name: CallName): Step {
     const loaded = this.#state.loaded.get(cpu);
-    if (name === "SHARE_GUEST") return this.#shareGuest(cpu, loaded);
+    if (name === "SHARE_GUEST" || name === "SHARE_GUEST_PAGE")
+      return this.#shareGuest(cpu, name, loaded);
     const call = step(cpu, name, this.#args(name, loaded));
-    if (name !== "DONATE_GUEST") return call;
+    if (name !== "DONATE_GUEST" && name !== "DONATE_GUEST_PAGE") return call;
     return { ...call, memcache: this.#words.memcache(loaded?.vcpu.memcache ?? 0) };
   }
 
-  #shareGuest(cpu: number, loaded: Loaded | undefined): Step {
+  #shareGuest(cpu: number, name: CallName, loaded: Loaded | undefined): Step {
     const words = this.#words;
     const prot = words.prot();
     const args = this.#chance.once(8)
       ? [words.block(), words.gfnBlock(), BigInt(this.#state.geometry.blockPages), prot]
       : [words.pfn(LIKES.SHARE_GUEST), words.gfn(), words.count(), prot];
     const memcache = words.memcache(loaded?.vcpu.memcache ?? 0);
-    return { ...step(cpu, "SHARE_GUEST", args), memcache };
+    return { ...step(cpu, name, args), memcache };
   }
 
   #args(name: CallName, loaded: Loaded | undefined): Words {
@@ -187,6 +191,7 @@ export class Generator {
     const own = (): bigint => words.mappedGfn(BigInt(loaded?.vm.handle ?? 0));
     switch (name) {
       case "UNSHARE_GUEST":
+      case "UNSHARE_GUEST_PAGE":
         return this.#leafOf(handle);
       case "WRPROTECT_GUEST":
         return [handle, words.mappedGfn(handle), words.count()];
@@ -199,6 +204,7 @@ export class Generator {
       case "GUEST_UNSHARE_HOST":
         return [own()];
       case "DONATE_GUEST":
+      case "DONATE_GUEST_PAGE":
         return [words.pfn(LIKES.DONATE_GUEST), words.gfn()];
       case "RECLAIM_DYING_PAGE":
       case "RECLAIM_PAGE":
@@ -243,8 +249,9 @@ export class Generator {
   #leafOf(handle: bigint): Words {
     const gfn = this.#words.mappedGfn(handle);
     const leaf = this.#state.vm(handle)?.leaves.get(Number(gfn));
-    const pages =
-      leaf === undefined || this.#chance.once(6) ? this.#words.count() : BigInt(leaf.pages);
+    const { blockPages } = this.#state.geometry;
+    if (leaf === undefined || this.#chance.once(12)) return [handle, gfn, this.#words.count()];
+    const pages = BigInt(this.#chance.once(8) ? 1 + blockPages - leaf.pages : leaf.pages);
     return [handle, gfn, pages];
   }
 

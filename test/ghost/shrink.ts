@@ -1,4 +1,5 @@
 /** Fewer calls and smaller words that still come to a difference: what is printed should be read in a minute. */
+import { HANDLE_OFFSET, HYPERCALL, MAX_VMS } from "../../src/pkvm/_abi.ts";
 import type { Finding, Plan } from "./run.ts";
 import { replay } from "./run.ts";
 import type { Step } from "./step.ts";
@@ -6,11 +7,17 @@ import type { Step } from "./step.ts";
 /** Replays that a finding is worth. */
 const MOST_REPLAYS = 600;
 
+/** A handle that another one may come to stand before. */
+const isHandle = (word: bigint): boolean =>
+  word > BigInt(HANDLE_OFFSET) && word < BigInt(HANDLE_OFFSET + MAX_VMS);
+
 type Options = Pick<Plan, "rules" | "plant">;
 
 export async function shrink(finding: Finding, options: Options = {}): Promise<Finding> {
   const search = new Search(finding, options);
   await search.confirm();
+  await search.dropCalls();
+  await search.dropVms();
   await search.dropCalls();
   await search.simplify();
   return search.best;
@@ -53,6 +60,19 @@ class Search {
       if (fewer.length < steps.length && (await this.#fails(fewer))) dropped = true;
     }
     return dropped;
+  }
+
+  /** Leaves out a VM; those that came after it have other handles then. */
+  async dropVms(): Promise<void> {
+    for (let index = this.best.steps.length - 1; index >= 0; index--) {
+      const { steps } = this.best;
+      if (steps[index]?.number !== HYPERCALL.INIT_VM) continue;
+      const later = steps.slice(index + 1).map((step) => ({
+        ...step,
+        args: step.args.map((word) => (isHandle(word) ? word - 1n : word)),
+      }));
+      await this.#fails([...steps.slice(0, index), ...later]);
+    }
   }
 
   /** Zeroes in place of words that do not matter, no list where none is needed, one CPU. */

@@ -1,6 +1,7 @@
 /** Making a guest whose page table is the hypervisor's, and its end: pkvm_create_hyp_vm, pkvm_pgtable_init, _destroy. */
 import { EBUSY, ENOMEM } from "../../errno";
 import { header, H_THREADS } from "../../layout";
+import * as operate from "../../operate";
 import { LOCKLESS_AGING, Pgt } from "../../pgt";
 import { freePrivate, privatePages } from "../../private";
 import { shareHyp, unshareHyp } from "../hyp";
@@ -9,8 +10,8 @@ import { Machine } from "../machine";
 import { clear } from "../mappings/tree";
 import { createMemcache, destroyMemcache, memcacheAt } from "../memcache";
 import { initVcpu, putBorrowed } from "../vcpus";
-import { entryTablePages, initVm, teardownVm } from "../vm_life";
-import { changeReferences, find, MAX_VCPUS } from "../vms";
+import { entryTablePages, initVm, made, teardownVm } from "../vm_life";
+import { changeReferences, MAX_VCPUS } from "../vms";
 import { El1, el1Of } from "./object";
 import { unshareAll } from "./range";
 
@@ -25,7 +26,7 @@ export function createGuest(m: Machine, vcpus: u32, made: u32, flags: u32, table
   let result = e.memcache ? makeVm(e, m, vcpus, flags, table, events) : -ENOMEM;
   for (let index: u32 = 0; index < made && result == 0; index++) result = addVcpu(e);
   if (result != 0) {
-    endGuest(e);
+    endGuest(e, false);
     return result;
   }
   e.vm.pgt.el1 = page;
@@ -38,25 +39,18 @@ function makeVm(e: El1, m: Machine, vcpus: u32, flags: u32, table: u32, events: 
   const root = takeHostPages(m, entryTablePages(m));
   let result = kvm >= 0 && vm >= 0 && root >= 0 ? shareHyp(m, kvm) : -ENOMEM;
   if (result == 0) {
-    result = initVm(m, 0, kvm, vm, root, vcpus, flags, table, events);
-    if (result > 0) return adopt(e, m, result, kvm);
+    result = initVm(m, 0, kvm, vm, root, vcpus, flags, table, events, true);
+    if (result > 0) {
+      e.handle = result;
+      e.vmPointer = changetype<usize>(made);
+      return 0;
+    }
     unshareHyp(m, kvm);
   }
   if (kvm >= 0) returnHostPage(m, kvm);
   if (vm >= 0) returnHostPage(m, vm);
   for (let i: u32 = 0; root >= 0 && i < entryTablePages(m); i++) returnHostPage(m, root + i);
   return result;
-}
-
-/** The VM stays as long as this does. */
-function adopt(e: El1, m: Machine, handle: i32, kvm: i64): i32 {
-  const vm = find(m, handle);
-  if (!vm) return -ENOMEM;
-  e.handle = handle;
-  e.vmPointer = changetype<usize>(vm);
-  e.kvmPfn = kvm;
-  changeReferences(vm, 1); // nobody else knows its handle
-  return 0;
 }
 
 /** One more vCPU, with a page of the host's. */
@@ -89,22 +83,19 @@ export function destroyGuest(pgt: Pgt): i32 {
   putBorrowed(e.machine, e.handle);
   if (changeReferences(e.vm, 0) != 1) return -EBUSY;
   unshareAll(e);
-  const result = endGuest(e);
+  const result = endGuest(e, true);
   if (result == 0) pgt.el1 = 0;
   return result;
 }
 
-function endGuest(e: El1): i32 {
+/** `keeps`: the object of the page table. */
+function endGuest(e: El1, keeps: bool): i32 {
   const m = e.machine;
   if (e.handle) {
-    changeReferences(e.vm, -1);
+    const pgt = e.vm.pgt;
     const result = teardownVm(m, e.handle, true);
-    if (result != 0) { // a vCPU was loaded at the last moment
-      changeReferences(e.vm, 1);
-      return result;
-    }
-    unshareHyp(m, e.kvmPfn);
-    returnHostPage(m, e.kvmPfn);
+    if (result != 0) return result; // a vCPU was loaded at the last moment, or somebody does not let go of a lock
+    if (!keeps) operate.release(pgt);
   }
   clear(e.mappings);
   if (e.memcache) destroyMemcache(memcacheAt(e.memcache));

@@ -6,7 +6,7 @@
  *   +64     lock of the mappings (lock.ts), in the generation that has one
  *   +128    the mappings: which frames the guest has at which gfn
  */
-import { EBUSY } from "../../errno";
+import { EINVAL } from "../../errno";
 import { thread, T_LOADED } from "../../layout";
 import { Pgt } from "../../pgt";
 import { Machine, machineAt } from "../machine";
@@ -37,7 +37,6 @@ export class El1 {
   inRow: u32;
   limit: u32;
   rowGfn: u64;
-  kvmPfn: u64;
 
   // @ts-ignore: decorator
   @inline get machine(): Machine { return machineAt(this.machinePointer); }
@@ -54,17 +53,20 @@ export class El1 {
 // @ts-ignore: decorator
 @inline export function el1Of(pgt: Pgt): El1 { return changetype<El1>(pgt.el1); }
 
-/** The vCPU of this number on this CPU, in place of what the host's MMU code had there. One that was loaded by hand stays: -EBUSY, if it is of another VM. */
-export function loadFor(e: El1, index: u32): i32 {
+/**
+ * The vCPU of this number on this CPU, in place of what the host's MMU code had there. One that was loaded by hand stays: -EINVAL, if it
+ * is of another VM. `maps`: no other call that needs the vCPU runs, so it may come from another CPU.
+ */
+export function loadFor(e: El1, index: u32, maps: bool): i32 {
   const loaded = atomic.load<u32>(thread, T_LOADED);
   if (loaded == <u32>changetype<usize>(vcpuAt(e.vm, index))) return 0;
-  return loadOther(e, index, loaded);
+  return loadOther(e, index, loaded, maps);
 }
 
-function loadOther(e: El1, index: u32, loaded: u32): i32 {
-  if (loaded && !changetype<HypVcpu>(<usize>loaded).borrowed) return changetype<HypVcpu>(<usize>loaded).vmPointer == e.vmPointer ? 0 : -EBUSY;
+function loadOther(e: El1, index: u32, loaded: u32, maps: bool): i32 {
+  if (loaded && !changetype<HypVcpu>(<usize>loaded).borrowed) return changetype<HypVcpu>(<usize>loaded).vmPointer == e.vmPointer ? 0 : -EINVAL;
   putVcpu();
-  return loadVcpu(e.machine, e.handle, index, true) == 0 ? 0 : -EBUSY;
+  return loadVcpu(e.machine, e.handle, index, true, maps) == 0 ? 0 : -EINVAL;
 }
 
 /** The vCPU that `loadFor` has loaded. */

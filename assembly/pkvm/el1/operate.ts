@@ -97,7 +97,7 @@ export function unsupported(pgt: Pgt): i32 {
 export function ownVcpu(pgt: Pgt): u32 {
   const number = thisThread();
   const vcpus = el1Of(pgt).vm.made;
-  return number < vcpus ? number : number % vcpus;
+  return number < vcpus ? number : vcpus ? number % vcpus : 0;
 }
 
 /** 0; -EBUSY: a vCPU is loaded by hand, and nothing has changed. The object of the table is the caller's to release. */

@@ -23,7 +23,6 @@ export const STYLE = `.ownership{${LIGHT};font:12px system-ui,"Segoe UI",Roboto,
 .ownership .end{text-anchor:end}
 .ownership .on{fill:var(--o-on);font-weight:600}.ownership .on-host{fill:var(--o-on-host);font-weight:600}
 .ownership .small{font-size:10.5px;font-weight:400}
-.ownership .tick{stroke:var(--o-line);fill:none}
 .ownership .link{fill:var(--o-line);opacity:.35}
 .ownership .frame{fill:none;stroke:var(--o-line)}
 .ownership .empty{fill:var(--o-none)}

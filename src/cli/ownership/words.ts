@@ -50,6 +50,6 @@ export function sentence(run: OwnershipRun): string {
     ...(hyp === "SHARED_BORROWED" ? ["the hypervisor"] : []),
     ...(guests.length > 0 ? [`${guests.length > 1 ? "guests" : "guest"} ${names}`] : []),
   ];
-  const with_ = others.length > 0 ? others.join(" and ") : "the secure world";
-  return `the host's, shared with ${with_}${pins}`;
+  const sharers = others.length > 0 ? others.join(" and ") : "the secure world";
+  return `the host's, shared with ${sharers}${pins}`;
 }

@@ -1,7 +1,7 @@
 /** Guests that are not protected: the host lends them pages, as often as it likes (P-5.2). */
 import { NOPAGE, OWNED, type Page, SHARED_BORROWED, SHARED_OWNED } from "./memory.ts";
 import { refill } from "./refill.ts";
-import type { Rule, State } from "./state.ts";
+import type { Kind, Rule, State } from "./state.ts";
 import type { Leaf, Vm } from "./vm.ts";
 import { E2BIG, EAGAIN, EBUSY, EINVAL, ENOENT, ENOMEM, EPERM, word } from "./words.ts";
 
@@ -13,48 +13,58 @@ const MOST_GUESTS = 2 ** 32 - 1;
 const isLendable = ({ host, hyp, guests }: Page): boolean =>
   host === OWNED || (host === SHARED_OWNED && hyp === NOPAGE && guests > 0);
 
-export const shareGuest: Rule = (state, { cpu, args, memcache }) => {
-  const [pfn, gfn, count, prot] = [word(args, 0), word(args, 1), word(args, 2), word(args, 3)];
-  const loaded = state.loadedOn(cpu, false);
-  if (loaded === undefined) return -EINVAL;
-  const refused =
-    refill(state, loaded, memcache) ||
-    ((prot & ~RIGHTS) === 0n ? 0 : -EINVAL) ||
-    (pfn + count > BigInt(state.memory.frames) ? -EINVAL : state.checkSize(count, pfn, gfn));
-  if (refused !== 0) return refused;
-  const pages = state.memory.range(pfn, count);
-  if (typeof pages === "number") return pages;
-  const first = state.guestPages(gfn, count);
-  if (first < 0) return first;
-  const { vm, vcpu } = loaded;
-  if (!vm.isFree(first, pages.length) || !pages.every(isLendable)) return -EPERM;
-  if (pages.some(({ host, guests }) => host === SHARED_OWNED && guests === MOST_GUESTS))
-    return -EBUSY;
-  if (vm.missingTables(first, pages.length) > vm.spare + vcpu.memcache) return -ENOMEM;
-  for (const page of pages)
-    state.memory.change(page, {
-      host: SHARED_OWNED,
-      guests: page.host === OWNED ? 1 : page.guests + 1,
-    });
-  const place = { gfn: first, pfn: Number(pfn), pages: pages.length };
-  vm.put({ ...place, prot: Number(prot), young: true, state: SHARED_BORROWED }, vcpu);
-  return 0;
-};
+const shareWith =
+  (kind: Kind): Rule =>
+  (state, { cpu, args, memcache }) => {
+    const [pfn, gfn, count, prot] = [word(args, 0), word(args, 1), word(args, 2), word(args, 3)];
+    const loaded = state.loadedOn(cpu, kind);
+    if (loaded === undefined) return -EINVAL;
+    const refused =
+      refill(state, loaded, memcache) ||
+      ((prot & ~RIGHTS) === 0n ? 0 : -EINVAL) ||
+      (pfn + count > BigInt(state.memory.frames) ? -EINVAL : state.checkSize(count, pfn, gfn));
+    if (refused !== 0) return refused;
+    const pages = state.memory.range(pfn, count);
+    if (typeof pages === "number") return pages;
+    const first = state.guestPages(gfn, count);
+    if (first < 0) return first;
+    const { vm, vcpu } = loaded;
+    if (!vm.isFree(first, pages.length) || !pages.every(isLendable)) return -EPERM;
+    if (pages.some(({ host, guests }) => host === SHARED_OWNED && guests === MOST_GUESTS))
+      return -EBUSY;
+    if (vm.missingTables(first, pages.length) > vm.spare + vcpu.memcache) return -ENOMEM;
+    for (const page of pages)
+      state.memory.change(page, {
+        host: SHARED_OWNED,
+        guests: page.host === OWNED ? 1 : page.guests + 1,
+      });
+    const place = { gfn: first, pfn: Number(pfn), pages: pages.length };
+    vm.put({ ...place, prot: Number(prot), young: true, state: SHARED_BORROWED }, vcpu);
+    return 0;
+  };
 
-export const unshareGuest: Rule = (state, { args }) => {
-  const found = rangeOf(state, args);
-  if (typeof found === "number") return found;
-  const { vm, gfn, count } = found;
-  const leaf = vm.leafAt(gfn);
-  if (leaf === undefined) return -ENOENT;
-  if (leaf.pages !== count) return -E2BIG;
-  const pages = pagesOf(state, leaf);
-  if (leaf.state !== SHARED_BORROWED) return -EPERM;
-  if (pages.some(({ host }) => host !== SHARED_OWNED)) return -EPERM;
-  if (pages.some(({ guests }) => guests === 0)) return -EINVAL;
-  unshareLeaf(state, vm, leaf);
-  return 0;
-};
+export const shareGuest = shareWith("not protected");
+export const shareGuestPage = shareWith("either");
+
+const unshareFrom =
+  (kind: Kind): Rule =>
+  (state, { args }) => {
+    const found = rangeOf(state, args, kind);
+    if (typeof found === "number") return found;
+    const { vm, gfn, count } = found;
+    const leaf = vm.leafAt(gfn);
+    if (leaf === undefined) return -ENOENT;
+    if (leaf.pages !== count) return -E2BIG;
+    const pages = pagesOf(state, leaf);
+    if (leaf.state !== SHARED_BORROWED) return -EPERM;
+    if (pages.some(({ host }) => host !== SHARED_OWNED)) return -EPERM;
+    if (pages.some(({ guests }) => guests === 0)) return -EINVAL;
+    unshareLeaf(state, vm, leaf);
+    return 0;
+  };
+
+export const unshareGuest = unshareFrom("not protected");
+export const unshareGuestPage = unshareFrom("either");
 
 /** One leaf less; pages that no guest maps any more are the host's alone. */
 export function unshareLeaf(state: State, vm: Vm, leaf: Leaf): void {
@@ -69,9 +79,10 @@ export function unshareLeaf(state: State, vm: Vm, leaf: Leaf): void {
 function rangeOf(
   state: State,
   args: readonly bigint[],
+  kind: Kind = "not protected",
 ): { vm: Vm; gfn: number; count: number } | number {
   const [gfn, count] = [word(args, 1), word(args, 2)];
-  const vm = state.unprotected(word(args, 0));
+  const vm = state.vmOf(kind, word(args, 0));
   if (vm === undefined) return -EINVAL;
   const refused = state.checkSize(count, gfn);
   if (refused !== 0) return refused;
@@ -105,7 +116,7 @@ export const testClearYoungGuest: Rule = (state, { args }) => {
 };
 
 export const relaxPermsGuest: Rule = (state, { cpu, args }) => {
-  const loaded = state.loadedOn(cpu, false);
+  const loaded = state.loadedOn(cpu, "not protected");
   if (loaded === undefined) return -EINVAL;
   if ((word(args, 1) & ~RIGHTS) !== 0n) return -EINVAL;
   const gfn = state.guestPages(word(args, 0), 1n);
@@ -117,7 +128,7 @@ export const relaxPermsGuest: Rule = (state, { cpu, args }) => {
 };
 
 export const mkyoungGuest: Rule = (state, { cpu, args }) => {
-  const loaded = state.loadedOn(cpu, false);
+  const loaded = state.loadedOn(cpu, "not protected");
   if (loaded === undefined) return -EINVAL;
   const gfn = state.guestPages(word(args, 0), 1n);
   if (gfn < 0) return gfn;

@@ -1,7 +1,7 @@
 /** VMs and vCPUs: promised, made, loaded, put, torn down. */
 import { admit, giveBack, pinOne, unpinOne } from "./host_hyp.ts";
 import { unshareLeaf } from "./guest.ts";
-import type { Page } from "./memory.ts";
+import { type Page, SHARED_BORROWED } from "./memory.ts";
 import { reclaimLeaf } from "./protected.ts";
 import type { Rule, State } from "./state.ts";
 import { Vm } from "./vm.ts";
@@ -113,8 +113,8 @@ export const teardownVm: Rule = (state, { args }) => {
   if (vm === undefined) return -ENOENT;
   if (vm.references > 0) return -EBUSY;
   for (const leaf of [...vm.leaves.values()]) {
-    if (vm.isProtected) reclaimLeaf(state, vm, leaf);
-    else unshareLeaf(state, vm, leaf);
+    if (leaf.state === SHARED_BORROWED) unshareLeaf(state, vm, leaf);
+    else reclaimLeaf(state, vm, leaf);
   }
   for (const page of vm.donated) {
     giveBack(state, page);

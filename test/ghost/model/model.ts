@@ -45,6 +45,9 @@ export const RULES: Rules = {
   PIN: hostHyp.pin,
   UNPIN: hostHyp.unpin,
   RECLAIM_PAGE: own.reclaimPage,
+  SHARE_GUEST_PAGE: guest.shareGuestPage,
+  DONATE_GUEST_PAGE: own.donateGuestPage,
+  UNSHARE_GUEST_PAGE: guest.unshareGuestPage,
   HOST_MAP: hostTable.hostMap,
   SET_OWNER: hostTable.setOwner,
   HOST_ABORT: hostTable.hostAbort,
@@ -57,6 +60,7 @@ export const PROTECTED_CALLS: ReadonlySet<CallName> = new Set([
   "START_TEARDOWN",
   "RECLAIM_DYING_PAGE",
   "RECLAIM_PAGE",
+  "DONATE_GUEST_PAGE",
   "GUEST_SHARE_HOST",
   "GUEST_UNSHARE_HOST",
 ]);

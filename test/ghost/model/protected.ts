@@ -3,35 +3,53 @@ import { OWNER } from "../../../src/pkvm/_abi.ts";
 import { giveBack } from "./host_hyp.ts";
 import { NOPAGE, OWNED, type Page, SHARED_BORROWED, SHARED_OWNED } from "./memory.ts";
 import { refill } from "./refill.ts";
-import type { Call, Rule, State } from "./state.ts";
+import type { Call, Kind, Rule, State } from "./state.ts";
 import type { Leaf, Vm } from "./vm.ts";
-import { EAGAIN, EFAULT, EHWPOISON, EINVAL, ENOENT, ENOMEM, EPERM, below, word } from "./words.ts";
+import {
+  E2BIG,
+  EAGAIN,
+  EFAULT,
+  EHWPOISON,
+  EINVAL,
+  ENOENT,
+  ENOMEM,
+  EPERM,
+  below,
+  word,
+} from "./words.ts";
 
 const RWX = 7;
 
 /** The guest's side is looked at before the host's; that the page is memory is part of the latter (P-4.2). */
-export const donateGuest: Rule = (state, { cpu, args, memcache }) => {
-  const pfn = word(args, 0);
-  const loaded = state.loadedOn(cpu, true);
-  if (loaded === undefined) return -EINVAL;
-  const refused = refill(state, loaded, memcache);
-  if (refused !== 0) return refused;
-  if (pfn >= BigInt(state.memory.frames)) return -EINVAL;
-  const gfn = state.guestPages(word(args, 1), 1n);
-  if (gfn < 0) return gfn;
-  const { vm, vcpu } = loaded;
-  const page = state.memory.page(Number(pfn));
-  if (!vm.isFree(gfn, 1) || page?.host !== OWNED) return -EPERM;
-  if (vcpu.memcache < state.geometry.levels - 1) return -ENOMEM;
-  state.memory.change(page, { host: NOPAGE, annotation: vm.annotation(gfn) });
-  vm.put({ gfn, pfn: page.pfn, pages: 1, prot: RWX, young: true, state: OWNED }, vcpu);
-  return 0;
-};
+const donateTo =
+  (kind: Kind): Rule =>
+  (state, { cpu, args, memcache }) => {
+    const pfn = word(args, 0);
+    const loaded = state.loadedOn(cpu, kind);
+    if (loaded === undefined) return -EINVAL;
+    const refused = refill(state, loaded, memcache);
+    if (refused !== 0) return refused;
+    if (pfn >= BigInt(state.memory.frames)) return -EINVAL;
+    const gfn = state.guestPages(word(args, 1), 1n);
+    if (gfn < 0) return gfn;
+    const { vm, vcpu } = loaded;
+    const page = state.memory.page(Number(pfn));
+    if (!vm.isFree(gfn, 1) || page?.host !== OWNED) return -EPERM;
+    if (vcpu.memcache < state.geometry.levels - 1) return -ENOMEM;
+    state.memory.change(page, { host: NOPAGE, annotation: vm.annotation(gfn) });
+    vm.put({ gfn, pfn: page.pfn, pages: 1, prot: RWX, young: true, state: OWNED }, vcpu);
+    return 0;
+  };
+
+export const donateGuest = donateTo("protected");
+export const donateGuestPage = donateTo("either");
 
 /** What a guest says of a page of its own: the leaf behind it, or -errno. */
 function ownLeaf(vm: Vm, gfn: number): Leaf | number {
   if (vm.poison.has(gfn)) return -EHWPOISON;
-  return vm.leafAt(gfn) ?? -ENOENT;
+  const leaf = vm.leafAt(gfn);
+  if (leaf === undefined) return -ENOENT;
+  return leaf.pages === 1 ? leaf : -E2BIG;
 }
 
 const pageOf = (state: State, { pfn }: Leaf): Page => {
@@ -47,7 +65,7 @@ const between =
     to: readonly [guest: number, host: number],
   ): Rule =>
   (state, { cpu, args }) => {
-    const loaded = state.loadedOn(cpu, true);
+    const loaded = state.loadedOn(cpu, "protected");
     if (loaded === undefined) return -EINVAL;
     const gfn = state.guestPages(word(args, 0), 1n);
     if (gfn < 0) return gfn;
@@ -92,6 +110,7 @@ function reclaim(state: State, vm: Vm, gfnWord: bigint): number {
   if (vm.poison.has(gfn)) return 0;
   const leaf = vm.leafAt(gfn);
   if (leaf === undefined) return -ENOENT;
+  if (leaf.pages !== 1) return -E2BIG; // as for what a guest says of its pages: it owns no blocks
   if (leaf.state !== OWNED && leaf.state !== SHARED_OWNED) return -EPERM;
   reclaimLeaf(state, vm, leaf);
   return 0;

@@ -23,6 +23,12 @@ export interface Loaded {
   readonly vcpu: Vcpu;
 }
 
+/** Guests that a call is for. What the hypervisor's own test calls is for either. */
+export type Kind = "protected" | "not protected" | "either";
+
+const isOf = (kind: Kind, { isProtected }: Vm): boolean =>
+  kind === "either" || isProtected === (kind === "protected");
+
 export class State {
   readonly world: World;
   readonly geometry: Geometry;
@@ -67,15 +73,15 @@ export class State {
   }
 
   /** The vCPU that this CPU has loaded, of a VM of this kind. */
-  loadedOn(cpu: number, isProtected: boolean): Loaded | undefined {
+  loadedOn(cpu: number, kind: Kind): Loaded | undefined {
     const loaded = this.loaded.get(cpu);
-    return loaded?.vm.isProtected === isProtected ? loaded : undefined;
+    return loaded !== undefined && isOf(kind, loaded.vm) ? loaded : undefined;
   }
 
-  /** A guest that is not protected, by handle: what calls by handle work on. */
-  unprotected(handle: bigint): Vm | undefined {
+  /** A guest of this kind, by handle. */
+  vmOf(kind: Kind, handle: bigint): Vm | undefined {
     const vm = this.vm(handle);
-    return vm === undefined || vm.isProtected ? undefined : vm;
+    return vm !== undefined && isOf(kind, vm) ? vm : undefined;
   }
 
   /** Whether so many pages can be asked for at once, at these (aligned) addresses: 0, or -EINVAL. */

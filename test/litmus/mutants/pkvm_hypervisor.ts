@@ -66,7 +66,7 @@ const ownership: readonly Mutant[] = [
         file: "pkvm/el1/operate.ts",
         find: "const refused = begin(pgt, READ_SIDE);\n  if (refused != 0) return refused;\n  return end(pgt, relaxOf(pgt, ia, prot, vcpu));",
         replace:
-          "const refused = begin(pgt, MUTANT ? NO_LOCK : READ_SIDE);\n  if (refused != 0) return refused;\n  return end(pgt, relaxOf(pgt, ia, prot, vcpu));",
+          "const refused = begin(pgt, MUTANT ? 0 /* NO_LOCK */ : READ_SIDE);\n  if (refused != 0) return refused;\n  return end(pgt, relaxOf(pgt, ia, prot, vcpu));",
       },
       {
         file: "single.ts",

@@ -28,14 +28,14 @@ export const kernelMutants: readonly Mutant[] = [
     what: "mappings are aged one by one while others change them",
     file: "pkvm/el1/operate.ts",
     find: "begin(pgt, AGING)",
-    replace: "(MUTANT ? begin(pgt, NO_LOCK) : ORIGINAL)",
+    replace: "(MUTANT ? begin(pgt, 0 /* NO_LOCK */) : ORIGINAL)",
   },
   {
     name: "ages-under-no-lock",
     what: "mappings that have a lock of their own are aged under none",
     file: "pkvm/el1/operate.ts",
     find: "begin(pgt, AGING)",
-    replace: "(MUTANT ? begin(pgt, NO_LOCK) : ORIGINAL)",
+    replace: "(MUTANT ? begin(pgt, 0 /* NO_LOCK */) : ORIGINAL)",
     also: [
       {
         file: "pkvm/el1/range.ts",
@@ -50,7 +50,7 @@ export const kernelMutants: readonly Mutant[] = [
     file: "pkvm/el1/operate.ts",
     find: "const refused = begin(pgt, WRITE_SIDE);\n  if (refused != 0) return refused;\n  return end(pgt, protectGuest(pgt, ia, size));",
     replace:
-      "const refused = begin(pgt, MUTANT ? NO_LOCK : WRITE_SIDE);\n  if (refused != 0) return refused;\n  return end(pgt, protectGuest(pgt, ia, size));",
+      "const refused = begin(pgt, MUTANT ? 0 /* NO_LOCK */ : WRITE_SIDE);\n  if (refused != 0) return refused;\n  return end(pgt, protectGuest(pgt, ia, size));",
   },
   {
     name: "looks-without-lock",
@@ -58,7 +58,7 @@ export const kernelMutants: readonly Mutant[] = [
     file: "pkvm/el1/operate.ts",
     find: "const refused = begin(pgt, READ_SIDE);\n  if (refused != 0) return refused;\n  return end(pgt, describeBehind(pgt, ia));",
     replace:
-      "const refused = begin(pgt, MUTANT ? NO_LOCK : READ_SIDE);\n  if (refused != 0) return refused;\n  return end(pgt, describeBehind(pgt, ia));",
+      "const refused = begin(pgt, MUTANT ? 0 /* NO_LOCK */ : READ_SIDE);\n  if (refused != 0) return refused;\n  return end(pgt, describeBehind(pgt, ia));",
   },
   {
     name: "map-overlooks-blocks",

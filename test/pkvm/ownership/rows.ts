@@ -2,7 +2,7 @@
 import type { StateName } from "../../ghost/bench.ts";
 import { EBUSY, EHWPOISON, ENOENT, EPERM } from "../../ghost/model/words.ts";
 
-/** Calls on the page, by the names of the rules; `next`: at the guest page behind. */
+/** Calls on the page, by the names of the rules; `next`: at the guest page behind. The guest's are those for either kind of guest. */
 export type Verb =
   | "donate_hyp"
   | "hyp_donate_host"
@@ -23,14 +23,15 @@ export type Verb =
   | "force_reclaim"
   | "reclaim_page next";
 
-/** Whose the page is. Guests: those that borrow (`lent`) or own (`own`) it, at the guest page and the one behind. */
+export type GuestState = StateName | "POISON";
+
+/** Whose the page is; what the guest has at its page and at the one behind. */
 export interface PageStates {
   readonly host: StateName;
   readonly hyp: StateName;
   readonly references: number;
   readonly guests: number;
-  readonly lent: readonly [StateName, StateName];
-  readonly own: readonly [StateName | "POISON", StateName];
+  readonly guest: readonly [GuestState, GuestState];
 }
 
 export interface Row {
@@ -39,14 +40,13 @@ export interface Row {
   readonly after: PageStates;
 }
 
-const NOBODY = ["NOPAGE", "NOPAGE"] as const;
+const NONE = ["NOPAGE", "NOPAGE"] as const;
 const state = (host: StateName, hyp: StateName, more: Partial<PageStates> = {}): PageStates => ({
   host,
   hyp,
   references: 0,
   guests: 0,
-  lent: NOBODY,
-  own: NOBODY,
+  guest: NONE,
   ...more,
 });
 
@@ -58,12 +58,12 @@ const WITH_HOST = state("OWNED", "NOPAGE");
 const SHARED = state("SHARED_OWNED", "SHARED_BORROWED");
 const PINNED = { ...SHARED, references: 1 };
 const WITH_FFA = state("SHARED_OWNED", "NOPAGE");
-const lent = (guests: number, lent: PageStates["lent"]): PageStates =>
-  state("SHARED_OWNED", "NOPAGE", { guests, lent });
-const LENT = lent(1, ["SHARED_BORROWED", "NOPAGE"]);
-const GIVEN = state("NOPAGE", "NOPAGE", { own: ["OWNED", "NOPAGE"] });
-const LENT_BACK = state("SHARED_BORROWED", "NOPAGE", { own: ["SHARED_OWNED", "NOPAGE"] });
-const POISONED = state("OWNED", "NOPAGE", { own: ["POISON", "NOPAGE"] });
+const lent = (guests: number, ...guest: [GuestState, GuestState]): PageStates =>
+  state("SHARED_OWNED", "NOPAGE", { guests, guest });
+const LENT = lent(1, "SHARED_BORROWED", "NOPAGE");
+const GIVEN = state("NOPAGE", "NOPAGE", { guest: ["OWNED", "NOPAGE"] });
+const LENT_BACK = state("SHARED_BORROWED", "NOPAGE", { guest: ["SHARED_OWNED", "NOPAGE"] });
+const POISONED = state("OWNED", "NOPAGE", { guest: ["POISON", "NOPAGE"] });
 
 const TO_OTHERS = all(
   -EPERM,
@@ -108,8 +108,8 @@ export const ROWS: readonly Row[] = [
   { row: 14, calls: [["unshare_ffa", 0], ["unshare_ffa", -EPERM]], after: WITH_HOST },
   { row: 15, calls: all(0, "share_guest"), after: LENT },
   { row: 16, calls: all(-EPERM, "share_guest", "share_ffa", "donate_hyp", "share_hyp", "unshare_hyp", "hyp_donate_host", "donate_guest", "pin"), after: LENT },
-  { row: 17, calls: all(0, "share_guest next"), after: lent(2, ["SHARED_BORROWED", "SHARED_BORROWED"]) },
-  { row: 18, calls: all(0, "unshare_guest"), after: lent(1, ["NOPAGE", "SHARED_BORROWED"]) },
+  { row: 17, calls: all(0, "share_guest next"), after: lent(2, "SHARED_BORROWED", "SHARED_BORROWED") },
+  { row: 18, calls: all(0, "unshare_guest"), after: lent(1, "NOPAGE", "SHARED_BORROWED") },
   { row: 19, calls: all(0, "unshare_guest next"), after: WITH_HOST },
   { row: 20, calls: all(0, "donate_guest"), after: GIVEN },
   { row: 21, calls: WHILE_GIVEN, after: GIVEN },
@@ -117,9 +117,9 @@ export const ROWS: readonly Row[] = [
   { row: 23, calls: WHILE_GIVEN, after: LENT_BACK },
   { row: 24, calls: [["guest_unshare_host", 0], ["guest_unshare_host", -EPERM]], after: GIVEN },
   { row: 25, calls: all(0, "force_reclaim"), after: POISONED },
-  { row: 26, calls: all(-EPERM, "donate_guest"), after: POISONED },
+  { row: 26, calls: all(-EPERM, "donate_guest", "share_guest"), after: POISONED },
   { row: 27, calls: all(-EHWPOISON, "guest_share_host", "guest_unshare_host"), after: POISONED },
   { row: 28, calls: all(0, "donate_guest next", "reclaim_page next"), after: POISONED },
   { row: 29, calls: all(-EPERM, "donate_guest"), after: POISONED },
-  { row: 30, calls: all(0, "donate_hyp"), after: state("NOPAGE", "OWNED", { own: ["POISON", "NOPAGE"] }) },
+  { row: 30, calls: all(0, "donate_hyp"), after: state("NOPAGE", "OWNED", { guest: ["POISON", "NOPAGE"] }) },
 ];

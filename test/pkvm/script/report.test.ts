@@ -19,7 +19,7 @@ it("is one file that needs nothing else and no script, with the picture and ever
   expect(html).toContain("<h3>25. The host takes it back by force");
   expect(html).toContain('<span class="pill good">-EHWPOISON</span>');
   expect(html).toContain("host OWNED → <b>SHARED_OWNED</b>".replace("host", "<i>host</i>"));
-  expect(html.match(/class="step/g)?.length).toBeGreaterThan(130);
+  expect(html.match(/class="step/g)?.length).toBeGreaterThan(100);
   expect(html).toContain("gfn 0x40000</td>"); // taken back by force
 });
 

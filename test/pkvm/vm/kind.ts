@@ -2,8 +2,8 @@
  * Suites of VMs over pKVM: every VM is on a machine of its own, whose hypervisor keeps the page table. What a test asks of the CPU is asked
  * of the machine.
  *
- *     import { notApplicable } from "./kind.ts"; // first: the suites that follow make their VMs so
- *     import "../../vm/rows/aborts.test.ts";
+ *     import { notApplicable } from "../kind.ts"; // first: the suites that follow make their VMs so
+ *     import "../../../vm/rows/aborts.test.ts";
  *
  *     notApplicable("why", ["part of a test's full name"]);
  */

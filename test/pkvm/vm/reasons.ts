@@ -16,3 +16,4 @@ export const PAGE_RECORDS = "a machine needs memory for what it notes of each pa
 export const NO_HDBSS =
   "hardware's dirty state is not for guests of a hypervisor: the bit is in its tables";
 export const NO_MEMORY = "what is no memory of the machine cannot be shared (P-4.2)";
+export const PAGES_ALONE = "the seed shares pages alone (P-2.20)";

@@ -56,8 +56,10 @@ function blockOf({ page }) {
   return [Math.floor(page / BLOCK_PAGES) * BLOCK, BLOCK];
 }
 
-/** A listing of the guest's table without a lock, and of who owns what. @param {import("./thread.mjs").PkvmThread} thread @param {Guest} guest @param {Operation} op */
+/** A listing of the guest's table without a lock, of the kernel's records, and of who owns what. @param {import("./thread.mjs").PkvmThread} thread @param {Guest} guest @param {Operation} op */
 function look(thread, guest, op) {
-  for (const { ipa, pa } of thread.guest(op).leaves()) guest.checkPage(op, ipa / PAGE, pa);
+  const table = thread.guest(op);
+  const list = op.variant & 2 ? table.mappings() : table.leaves();
+  for (const { ipa, pa } of list) guest.checkPage(op, ipa / PAGE, pa);
   if (op.variant & 1) for (const _ of thread.machines[op.variant % MACHINES.length].ranges());
 }

@@ -1,0 +1,3 @@
+/** The facade of VMs, findings, over pKVM. */
+import "../kind.ts";
+import "../../../vm/facade/findings.test.ts";

@@ -1,0 +1,3 @@
+/** Long dirty logs, over pKVM. */
+import "../kind.ts";
+import "../../../vm/rows/dirty_large.test.ts";

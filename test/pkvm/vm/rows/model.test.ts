@@ -1,0 +1,3 @@
+/** Random programs against a model of the VM, over pKVM. */
+import "../kind.ts";
+import "../../../vm/rows/model.test.ts";

@@ -1,0 +1,3 @@
+/** Accesses beside the slots, over pKVM. */
+import "../kind.ts";
+import "../../../vm/rows/no_slot.test.ts";

@@ -1,3 +1,0 @@
-/** Long dirty logs, over pKVM. */
-import "./kind.ts";
-import "../../vm/rows/dirty_large.test.ts";

@@ -1,9 +1,0 @@
-/** M-5.7x: faults beside others, over pKVM. */
-import { notApplicable } from "./kind.ts";
-import { MAPPED_IS_AGAIN } from "./reasons.ts";
-import "../../vm/rows/fault_races.test.ts";
-
-notApplicable(MAPPED_IS_AGAIN, [
-  "M-5.72: the AF trap: a late read of an aged RW page; strict: false",
-  "M-5.73: a late map",
-]);

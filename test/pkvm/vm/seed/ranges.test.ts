@@ -1,0 +1,8 @@
+/** M-6.x: operations on ranges, with the pages and locks of the seed, over pKVM. */
+import { notApplicable, withFeatures } from "../kind.ts";
+import { IPA_SIZE, NO_IOREMAP } from "../reasons.ts";
+import "../../../vm/rows/ranges.test.ts";
+
+withFeatures({ generation: "seed" });
+notApplicable(IPA_SIZE, ["M-6.4: the first piece that fails"]);
+notApplicable(NO_IOREMAP, ["M-6.12: ioremap: page by page", "M-6.12: not for protected VMs"]);

@@ -1,0 +1,3 @@
+/** Self-test demand_paging/threads, over pKVM. */
+import "../kind.ts";
+import "../../../selftests/demand_paging/threads.test.ts";

@@ -1,0 +1,6 @@
+/** Self-test page_table/interleaved, over pKVM. */
+import { notApplicable } from "../kind.ts";
+import { ONE_BLOCK } from "../reasons.ts";
+import "../../../selftests/page_table/interleaved.test.ts";
+
+notApplicable(ONE_BLOCK, ["hugetlb of level 1"]);

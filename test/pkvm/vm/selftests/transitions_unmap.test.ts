@@ -1,0 +1,3 @@
+/** Self-test transitions/unmap, over pKVM. */
+import "../kind.ts";
+import "../../../selftests/transitions/unmap.test.ts";
