@@ -73,8 +73,9 @@ function makeVm(m: Machine, index: u32, vmPfn: u64, rootPfn: u64, vcpus: u32, fl
   vm.cache = given ? createLasting(m.pageShift) : 0;
   const pgt = vm.cache ? makeTable(m, table | LOCKING, events) : 0;
   if (!vm.cache || (pgt < 0 && pgt >= -4095)) {
+    const result = !given ? -ENOMEM : vm.cache ? pgt : -EMFILE;
     undo(m, vm);
-    return given && !vm.cache ? -EMFILE : pgt ? pgt : -ENOMEM;
+    return result;
   }
   vm.table = <usize>pgt;
   vm.pages = 1 + entryTablePages(m);

@@ -11,6 +11,7 @@ import { harvest, setBuffer } from "./hdbss";
 import * as life from "./life";
 import { loadContext, putContext } from "./load";
 import * as log from "./log";
+import { dropMemcache } from "./mmu";
 import * as notifier from "./notifier";
 import * as range from "./range";
 import * as region from "./region";
@@ -109,7 +110,10 @@ export function vm_vcpu_topup(vcpu: usize, least: u32, capacity: u32): i32 {
 }
 
 export function vm_vcpu_cache(vcpu: usize): u32 { return contextAt(vcpu).cachedPages; }
-export function vm_vcpu_cache_free(vcpu: usize): void { cache.drain(contextAt(vcpu).cache); }
+export function vm_vcpu_cache_free(vcpu: usize): void {
+  cache.drain(contextAt(vcpu).cache);
+  dropMemcache(contextAt(vcpu));
+}
 export function vm_vcpu_load(vcpu: usize, cpu: usize): i32 { return loadContext(contextAt(vcpu), cpu); }
 export function vm_vcpu_put(vcpu: usize): void { putContext(contextAt(vcpu)); }
 

@@ -199,7 +199,7 @@ const endedOnce = litmus({
   name: "P10/twice",
   title: "two CPUs tear one VM down: it ends once",
   agents: ["T0", "T1"],
-  mutants: ["teardown-finds-without-lock"],
+  mutants: ["teardown-without-hyp-locks"],
   options: { tablePages: ROOM },
   setup(agents, lab) {
     const before = inUse(agents);

@@ -82,9 +82,8 @@ const lives: readonly Mutant[] = [
     name: "teardown-ignores-references",
     what: "a VM ends although somebody has it",
     file: "pkvm/vms.ts",
-    find: "const result = !vm ? -ENOENT : referencesOf(vm) ? -EBUSY : 0;\n  if (vm && result == 0) {",
-    replace:
-      "const result = !vm ? -ENOENT : referencesOf(vm) && !MUTANT ? -EBUSY : 0;\n  if (vm && result == 0) {",
+    find: "if (referencesOf(vm) != references) return -EBUSY;",
+    replace: "if (!MUTANT && referencesOf(vm) != references) return -EBUSY;",
   },
   {
     name: "teardown-without-flush",
@@ -102,20 +101,12 @@ const lives: readonly Mutant[] = [
     ],
   },
   {
-    name: "teardown-finds-without-lock",
-    what: "a VM is taken out of the table without the table's lock",
-    file: "pkvm/vms.ts",
-    find: "export function takeOut(m: Machine, handle: u64): i32 {\n  if (acquire(m.word(VM_TABLE_LOCK)) != 0) return -ETIMEDOUT;",
+    name: "teardown-without-hyp-locks",
+    what: "a VM is taken out of the table, and apart, under no lock",
+    file: "pkvm/vm_life.ts",
+    find: "if (acquire(word) != 0) return -ETIMEDOUT;\n  let result = lockBoth(m);\n  if (result == 0) {\n    result = takeOut(m, handle, <u32>isKept);\n    if (result == 0) empty(m, held, isKept);\n    unlockBoth(m);\n  }\n  release(word);",
     replace:
-      "export function takeOut(m: Machine, handle: u64): i32 {\n  if (!MUTANT && acquire(m.word(VM_TABLE_LOCK)) != 0) return -ETIMEDOUT;",
-    also: [
-      {
-        file: "pkvm/vms.ts",
-        find: "store<u32>(entryOf(m, vm.index), FREE);\n  }\n  release(m.word(VM_TABLE_LOCK));",
-        replace:
-          "store<u32>(entryOf(m, vm.index), FREE);\n  }\n  if (!MUTANT) release(m.word(VM_TABLE_LOCK));",
-      },
-    ],
+      "if (!MUTANT && acquire(word) != 0) return -ETIMEDOUT;\n  let result = MUTANT ? 0 : lockBoth(m);\n  if (result == 0) {\n    result = takeOut(m, handle, <u32>isKept);\n    if (result == 0) empty(m, held, isKept);\n    if (!MUTANT) unlockBoth(m);\n  }\n  if (!MUTANT) release(word);",
   },
   {
     name: "load-without-lock",
