@@ -175,6 +175,7 @@ export function pgt_destroy(pgt: usize): i32 { return operate.destroy(table(pgt)
 export function pgt_release(pgt: usize): void { operate.release(table(pgt)); }
 /** 0: anybody's; 1: a hypervisor's (pkvm/); 2: the same of a guest that a host's MMU code keeps. */
 export function pgt_guarded(pgt: usize): u32 { return table(pgt).has(GUARDED) ? (table(pgt).el1 ? 2 : 1) : 0; }
+export function pgt_options(pgt: usize): u32 { return table(pgt).options; }
 export function pgt_vmid(pgt: usize): u32 { return table(pgt).vmid; }
 export function pgt_set_events(pgt: usize, mask: u32): void { setEvents(table(pgt), mask); }
 export function pgt_root(pgt: usize): usize { return table(pgt).root; }

@@ -173,6 +173,8 @@
 // @ts-ignore: decorator
 @inline export const T_MACHINE: usize = 112; // its machine
 // @ts-ignore: decorator
+@inline export const T_HELD: usize = 116; // VM of a hypervisor that a call of this thread refers to; 0 none
+// @ts-ignore: decorator
 @inline export const T_MAPPINGS: usize = 108; // lock of a guest's mappings that it has, with 1 for the read side (pkvm/el1_lock.ts)
 
 // Scratch: what one call of one thread needs. Visitors that can be alive together have places of their own --------

@@ -297,6 +297,8 @@ export interface Core extends VmCore, PkvmCore {
   vcpu_hacdbs(v: number): number;
   /** 0: anybody's; 1: a hypervisor's, changed by hypercalls only; 2: the same of a guest that el1_create (or a VM over pKVM) made. */
   pgt_guarded(pgt: number): number;
+  /** OPTION bits that it was made with, and those that the core adds. */
+  pgt_options(pgt: number): number;
   /** VMID that TLB invalidations of this table carry. */
   pgt_vmid(pgt: number): number;
 

@@ -23,7 +23,8 @@ import type { ForcePages, MapRequest, RelaxRequest, SplitRequest } from "./reque
 
 /**
  * What can be done to a guest's stage 2, of either kind. All operations throw `DISPOSED` after {@link dispose}, `BAD_ADDRESS`, `BAD_SIZE` or
- * `BAD_PROT` for values that are none, and `ERANGE` for a range that leaves the input space; the table is unchanged then.
+ * `BAD_PROT` for values that are none, and `ERANGE` for a range that leaves the input space, with the exceptions that {@link Stage2} and
+ * {@link PkvmStage2} name; the table is unchanged then. What else they differ in is said there.
  */
 export abstract class Stage2Operations<Cache> extends GuestTable {
   /** The same operations with plain numbers and plain errnos. */

@@ -144,7 +144,10 @@ export class Stage2View implements Disposable {
     return tag | BigInt(this.#table.shape.rootPhysical) | cnp;
   }
 
-  /** For {@link Engine.attachStage2} in another thread. */
+  /**
+   * For {@link Engine.attachStage2} in another thread. What is only looked at here cannot be attached to: a VM's table, a pKVM
+   * machine's. Other threads look at it through the VM, or the machine.
+   */
   get handle(): Stage2Handle {
     const { context, shape, pointer } = this.#table;
     const generation = context.core.pgt_generation(pointer);
@@ -198,7 +201,33 @@ export function checkedTableHandle(context: Context, handle: Stage2Handle): Stag
   if (engine !== context.id) {
     throw new Stage2Error("FOREIGN", "the page table belongs to another engine");
   }
-  const found = Number.isInteger(pointer) ? context.core.pgt_generation(pointer as number) : 0;
+  const found = isPointer(pointer) ? context.core.pgt_generation(pointer) : 0;
   if (found !== 0 && found === generation) return handle;
   throw new Stage2Error("DISPOSED", "the page table was disposed");
+}
+
+/** Whether a handle's pointer is one: the core would take what is longer for something else. */
+export function isPointer(pointer: unknown): pointer is number {
+  return Number.isInteger(pointer) && (pointer as number) >>> 0 === pointer;
+}
+
+/** The second word of the core's object of a page table: OPTION bits that it was made with. */
+const OPTIONS = 1;
+/** Among them, of a table that a VM made: its VMID is the VM's. */
+const OWN_VMID = 2_097_152;
+
+/** OPTION bits that a live page table was made with, whatever a handle says. */
+export function optionsOf(context: Context, pointer: number): number {
+  return context.u32[(pointer >>> 0) / 4 + OPTIONS] as number;
+}
+
+/** Whose a page table is: nobody may change what is a VM's, or a hypervisor's, but through them. */
+export function keeperOf(
+  context: Context,
+  pointer: number,
+): "vm" | "guest" | "hypervisor" | "none" {
+  if ((optionsOf(context, pointer) & OWN_VMID) !== 0) return "vm";
+  const guarded = context.core.pgt_guarded(pointer);
+  if (guarded === 0) return "none";
+  return guarded === 2 ? "guest" : "hypervisor";
 }

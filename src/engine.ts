@@ -112,7 +112,8 @@ export class Engine extends EngineBase {
   /**
    * The page table that another thread made, by its {@link Stage2.handle}. The object that made it destroys it, or the one that
    * is attached to `own` it: for when the thread that made it has ended.
-   * @throws Stage2Error `FOREIGN` if it belongs to another engine, `DISPOSED` if it was disposed; `BAD_OPTION`.
+   * @throws Stage2Error `FOREIGN` if it belongs to another engine, `DISPOSED` if it was disposed; `BAD_OPTION`, also for a VM's table
+   *   ({@link attachVm}) and for those of a pKVM machine ({@link attachPkvm}, {@link attachPkvmStage2}), which others only look at.
    */
   attachStage2(handle: Stage2Handle, options: AttachedOptions = {}): Stage2 {
     return Stage2.attach(this.context, handle, options);
@@ -159,7 +160,8 @@ export class Engine extends EngineBase {
   /**
    * Makes a pKVM machine: physical memory, its host, and a hypervisor that the host's kernel asks by hypercalls.
    * @throws Stage2Error `BAD_OPTION`, `BAD_ADDRESS`, `BAD_SIZE`; `EINVAL`: host pages that are not of one region, an offset above the
-   *   first address of memory; `ENOMEM`, `EMFILE`.
+   *   first address of memory; `EEXIST`: memory where the engine keeps its page tables ({@link EngineOptions.tablePhysicalBase}, default
+   *   1 GiB); `ENOMEM`, `EMFILE`.
    */
   pkvm(options: PkvmOptions): Pkvm {
     return Pkvm.create(this.context, options);
@@ -174,7 +176,10 @@ export class Engine extends EngineBase {
     return Pkvm.attach(this.context, handle, options);
   }
 
-  /** The guest of a pKVM machine that another thread made, by its {@link PkvmStage2.handle}. @throws Stage2Error as {@link attachPkvm} */
+  /**
+   * The guest of a pKVM machine that another thread made, by its {@link PkvmStage2.handle}.
+   * @throws Stage2Error as {@link attachPkvm}; `BAD_OPTION` also for a table that is no such guest's, or is of another machine.
+   */
   attachPkvmStage2(handle: PkvmStage2Handle, options: AttachedOptions = {}): PkvmStage2 {
     return PkvmStage2.attach(this.context, handle, options);
   }

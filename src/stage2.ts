@@ -7,7 +7,7 @@ import { eventMask, idRegisters, pageShift } from "./_options.ts";
 import { type Stage2Options, stage2Bits } from "./_stage2_options.ts";
 import { type Shape, TableCore, checkPointer, reportedShape } from "./_table.ts";
 import { UnlinkedTable } from "./_unlinked.ts";
-import { type Stage2Handle, checkedTableHandle } from "./_view.ts";
+import { type Stage2Handle, checkedTableHandle, keeperOf } from "./_view.ts";
 import type { TableCache } from "./cache.ts";
 import { Stage2Error } from "./errors.ts";
 import {
@@ -30,6 +30,13 @@ export interface AttachedOptions {
   /** This object destroys the table when it is disposed: the thread that made it has ended. Default false. */
   own?: boolean;
 }
+
+/** Why a page table cannot be attached to by itself. */
+const KEPT = {
+  vm: "the page table is a VM's: attachVm",
+  guest: "the page table is of a pKVM machine: attachPkvmStage2",
+  hypervisor: "a hypervisor changes the page table, by hypercalls: attachPkvm",
+} as const;
 
 /**
  * A guest's stage-2 page table. Threads that attach to it use it together, under its {@link mmuLock}: `map` with
@@ -75,9 +82,8 @@ export class Stage2 extends Stage2Operations<TableCache> {
     knownOptions("attachStage2", options, ["own"]);
     const own = flagOption("own", options.own ?? false);
     const { pointer, shape } = checkedTableHandle(context, handle);
-    if ("machine" in handle) {
-      throw new Stage2Error("BAD_OPTION", "the page table is of a pKVM machine: attachPkvmStage2");
-    }
+    const keeper = keeperOf(context, pointer);
+    if (keeper !== "none") throw new Stage2Error("BAD_OPTION", KEPT[keeper]);
     return new Stage2(new TableCore(context, pointer, shape, own));
   }
 

@@ -90,11 +90,16 @@ function lend(m: Machine, vm: HypVm, gfn: u64, lends: bool): i32 {
 
 // ---- back to the host --------------------------------------------------------------------------------------------------------
 
+/** Memory in this engine comes in multiples of so many bytes. */
+// @ts-ignore: decorator
+@inline const PIECE: u64 = 4096;
+
 /** What the guest had in a page is gone before the host sees it, also from caches (as far as its memory is in this engine). */
 function wipe(m: Machine, pa: u64): void {
-  const bytes = <usize>m.pageSize;
-  const at = pointerTo(pa);
-  if (at && pointerTo(pa + bytes - 8) == at + bytes - 8) memory.fill(at, 0, bytes);
+  for (let end = pa + m.pageSize, piece = pa; piece < end; piece += PIECE) {
+    const at = pointerTo(piece);
+    if (at) memory.fill(at, 0, <usize>PIECE);
+  }
   cleanDataCache(m.hostTable, pa, m.pageSize);
 }
 

@@ -6,7 +6,7 @@ import { leave } from "./el1/lock";
 import { releaseOf } from "./locks";
 import { HOST_LOCK, HYP_LOCK, LIST_LOCK, Machine, machineAt, MAX_VMS, VM_TABLE_LOCK } from "./machine";
 import { putOf } from "./vcpus";
-import { entryOf, RESERVED, vmAt } from "./vms";
+import { entryOf, letGoOf, RESERVED, vmAt } from "./vms";
 
 export function releaseMachines(number: u32): void {
   const end = objects + <usize>load<u32>(header, H_OBJECTS) * OBJECT_BYTES;
@@ -14,6 +14,7 @@ export function releaseMachines(number: u32): void {
     if (atomic.load<u32>(slot) == MACHINE) releaseLocks(machineAt(atomic.load<u32>(slot, STATE_PAGE)), number);
   }
   leave(threadSlot(number));
+  letGoOf(threadSlot(number));
   putOf(threadSlot(number));
 }
 

@@ -7,7 +7,7 @@ import { thisThread, thread, threadSlot, T_LOADED, T_MACHINE } from "../layout";
 import { admit } from "./hyp";
 import { acquire, release } from "./locks";
 import { Machine, machineAt, VM_TABLE_LOCK } from "./machine";
-import { changeReferences, find, HypVcpu, HypVm, letGo, VCPUS, VCPU_BYTES, vcpuAt } from "./vms";
+import { changeReferences, find, HypVcpu, HypVm, keep, VCPUS, VCPU_BYTES, vcpuAt } from "./vms";
 
 export function indexOf(vcpu: HypVcpu): u32 {
   return <u32>((changetype<usize>(vcpu) - vcpu.vmPointer - VCPUS) / VCPU_BYTES);
@@ -80,7 +80,7 @@ export function putOf(slot: usize): i32 {
 function unload(vcpu: HypVcpu): void {
   atomic.store<u32>(threadSlot(vcpu.loaded - 1), 0, T_LOADED);
   vcpu.loaded = 0;
-  letGo(vcpu.vm);
+  changeReferences(vcpu.vm, -1);
 }
 
 /** Puts what the host's MMU code has loaded of a VM, on whatever CPU: none of them is in the middle of a call. */
@@ -112,7 +112,7 @@ export function holdLoaded(m: Machine, kind: u32): HypVcpu | null {
   if (acquire(word) != 0) return null;
   let vcpu = changetype<HypVcpu | null>(<usize>atomic.load<u32>(thread, T_LOADED));
   if (vcpu && kind != EITHER && <u32>vcpu.vm.isProtected != kind) vcpu = null;
-  if (vcpu) changeReferences(vcpu.vm, 1);
+  if (vcpu) keep(vcpu.vm);
   release(word);
   return vcpu;
 }

@@ -86,13 +86,13 @@ function makeVm(m: Machine, index: u32, vmPfn: u64, rootPfn: u64, vcpus: u32, fl
 
 function undo(m: Machine, vm: HypVm): void {
   if (lockBoth(m) == 0) { // who cannot have them keeps the pages
-    dismissAll(m, vm);
+    while (vm.admitted) dismiss(m, vm.list); // they are the caller's again
     unlockBoth(m);
   }
   freeVm(vm);
 }
 
-/** With the locks of host and hypervisor: what the host gave goes back to it. */
+/** With the locks of host and hypervisor: what the host gave goes back to it, and to its list. */
 function dismissAll(m: Machine, vm: HypVm): void {
   while (vm.admitted) returnHostPage(m, dismiss(m, vm.list));
 }

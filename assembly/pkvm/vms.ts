@@ -9,6 +9,7 @@
  * a vCPU that is loaded: a VM with references does not end.
  */
 import { EBUSY, EINVAL, ENOENT, ENOMEM, ETIMEDOUT } from "../errno";
+import { thread, T_HELD } from "../layout";
 import { Pgt } from "../pgt";
 import { acquire, release } from "./locks";
 import { Machine, machineAt, MAX_VMS, VM_TABLE, VM_TABLE_LOCK } from "./machine";
@@ -105,7 +106,7 @@ export let held: HypVm = changetype<HypVm>(0);
 export function hold(m: Machine, handle: u64): i32 {
   if (acquire(m.word(VM_TABLE_LOCK)) != 0) return -ETIMEDOUT;
   const vm = find(m, handle);
-  if (vm) changeReferences(vm, 1);
+  if (vm) keep(vm);
   release(m.word(VM_TABLE_LOCK));
   if (!vm) return -ENOENT;
   held = vm;
@@ -126,8 +127,23 @@ export function changeReferences(vm: HypVm, by: i32): i32 {
   return <i32>atomic.add<u32>(changetype<usize>(vm), by, offsetof<HypVm>("references")) + by;
 }
 
-// @ts-ignore: decorator
-@inline export function letGo(vm: HypVm): void { changeReferences(vm, -1); }
+/** For a call of this thread, which has no other: a reference that can be found should the thread end in the middle. */
+export function keep(vm: HypVm): void {
+  changeReferences(vm, 1);
+  store<u32>(thread, <u32>changetype<usize>(vm), T_HELD);
+}
+
+export function letGo(vm: HypVm): void {
+  store<u32>(thread, 0, T_HELD);
+  changeReferences(vm, -1);
+}
+
+/** What a thread that has ended referred to. */
+export function letGoOf(slot: usize): void {
+  const vm = <usize>load<u32>(slot, T_HELD);
+  store<u32>(slot, 0, T_HELD);
+  if (vm) changeReferences(vmAt(vm), -1);
+}
 
 /** References of a VM, with the lock of the table. */
 // @ts-ignore: decorator

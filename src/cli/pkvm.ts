@@ -1,18 +1,19 @@
 /** `stage2 pkvm --script <file> [--report out.html] [--json]`: runs hypercalls from a script, and shows who owns what. */
-import { writeFileSync } from "node:fs";
-import { resolve } from "node:path";
 import { Engine } from "../engine.ts";
-import { inputError, readText } from "../input.ts";
+import { readText } from "../input.ts";
 import type { ScriptResult } from "./pkvm_script/document.ts";
 import { parseScript } from "./pkvm_script/parse.ts";
 import { runScript } from "./pkvm_script/run.ts";
 import type { Script } from "./pkvm_script/syntax.ts";
+import { tableBase } from "./pkvm_script/table_pool.ts";
 import { resultText } from "./pkvm_script/text.ts";
+import { checkReportFile, writeReportFile } from "./report/file.ts";
 import { renderPkvmReport } from "./report/pkvm.ts";
 import { EXIT, type Io, parseArguments, usageError } from "./shared.ts";
 
 /** Table pages for what fits into a script's machine: 8 bytes a page of memory, in records and tables of host and hypervisor. */
 const TABLE_PAGES = 65_536;
+const TABLE_PAGE_BYTES = 4096;
 
 /** Exit code 0: every expectation holds; 1: one differs. */
 export async function pkvmCommand(argv: readonly string[], io: Io): Promise<number> {
@@ -23,29 +24,20 @@ export async function pkvmCommand(argv: readonly string[], io: Io): Promise<numb
   });
   if (values.script === undefined || positionals.length > 0)
     throw usageError("pkvm takes one script: --script <file>");
-  if (values.report !== undefined && resolve(values.report) === resolve(values.script))
-    throw usageError("pkvm: the report would take the place of the script");
   const script = parseScript(values.script, readText(values.script));
-  if (values.report !== undefined) writeReport(values.report, ""); // refuse a bad path before the work
+  if (values.report !== undefined) checkReportFile(values.report, [values.script]);
   const result = await run(script);
-  if (values.report !== undefined) writeReport(values.report, renderPkvmReport(result));
+  if (values.report !== undefined) writeReportFile(values.report, renderPkvmReport(result));
   io.out(values.json ? JSON.stringify(result, null, 2) : resultText(result, values.report));
   return result.ok ? EXIT.HOLDS : EXIT.DIFFERS;
 }
 
 async function run(script: Script): Promise<ScriptResult> {
-  const engine = await Engine.create({ maxTablePages: TABLE_PAGES });
+  const tablePhysicalBase = tableBase(script.machine, TABLE_PAGES * TABLE_PAGE_BYTES);
+  const engine = await Engine.create({ maxTablePages: TABLE_PAGES, tablePhysicalBase });
   try {
     return runScript(engine, script);
   } finally {
     engine.dispose();
-  }
-}
-
-function writeReport(path: string, html: string): void {
-  try {
-    writeFileSync(path, html);
-  } catch {
-    throw inputError(path, "cannot be written");
   }
 }

@@ -1,20 +1,21 @@
 /** A pKVM machine's place in the engine: its pointer while it is open, what never changes of it, what this thread has of it. */
 import { type Closable, type Context, disposed } from "../_context.ts";
 import { refusal, refuseLocked } from "../_outcome.ts";
+import { optionsOf } from "../_view.ts";
 import { EBUSY, Stage2Error, errnoError } from "../errors.ts";
 import type { Machine } from "./_shape.ts";
+import { CPU_BITS } from "./options.ts";
 
 /** What a machine is behind its pointer. */
 export interface MachineFacts {
   readonly pointer: number;
-  /** OPTION bits that its tables were made with. */
-  readonly table: number;
   readonly owned: boolean;
 }
 
 export class MachinePlace implements Machine, Closable {
   readonly context: Context;
   readonly generation: number;
+  /** OPTION bits of its CPUs, as its tables were made with. */
   readonly table: number;
   readonly owned: boolean;
   readonly pageShift: number;
@@ -31,12 +32,11 @@ export class MachinePlace implements Machine, Closable {
   readonly #parts = new Set<Closable>();
   #pointer: number;
 
-  constructor(context: Context, { pointer, table, owned }: MachineFacts) {
+  constructor(context: Context, { pointer, owned }: MachineFacts) {
     const { core } = context;
     this.context = context;
     this.#pointer = pointer;
     this.generation = core.pkvm_generation(pointer);
-    this.table = table;
     this.owned = owned;
     this.pageShift = core.pkvm_describe(pointer);
     this.pageSize = 2 ** this.pageShift;
@@ -45,6 +45,7 @@ export class MachinePlace implements Machine, Closable {
     this.paBits = context.resultNumber(2);
     this.paLimit = 2 ** this.paBits;
     this.options = context.resultNumber(3);
+    this.table = optionsOf(context, this.host) & CPU_BITS;
     context.add(this);
   }
 

@@ -30,7 +30,7 @@ const MOST = 2 ** 31 - 1;
 
 /** The part of {@link Pkvm} that is looked at. */
 export class PkvmShown {
-  /** The host's stage 2, to look at: the identity, as far as the host has used it. A vCPU can run on it: {@link Engine.vcpu}. */
+  /** The host's stage 2, to look at: the identity, as far as the host has used it. A vCPU can run on it: {@link Engine.vcpu}. Its VMID is 0. */
   readonly hostStage2: GuestTable;
   /** The hypervisor's stage 1, to look at: what was donated to it, and what it has pinned. VA = PA - {@link PkvmOptions.hypVaOffset}. */
   readonly hypStage1: HypView;

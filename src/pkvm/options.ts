@@ -57,7 +57,10 @@ export interface PkvmFeatures {
 
 /** A pKVM machine: physical memory, a host that the hypervisor does not trust, the hypervisor. */
 export interface PkvmOptions extends Partial<PkvmFeatures> {
-  /** Physical memory, up to 32 regions that do not overlap: page aligned. All else below 2^paBits are devices. */
+  /**
+   * Physical memory, up to 32 regions that do not overlap: page aligned. All else below 2^paBits are devices. Nor may they overlap
+   * the addresses that the engine's table pages have: from {@link EngineOptions.tablePhysicalBase} (default 1 GiB) on.
+   */
   memory: readonly MemoryRegion[];
   /** Default: "default". */
   generation?: Generation;

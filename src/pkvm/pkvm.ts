@@ -8,11 +8,19 @@
 import type { Context } from "../_context.ts";
 import { refusal } from "../_outcome.ts";
 import { checkPointer } from "../_table.ts";
-import { ENOMEM, EPERM, Stage2Error, errnoError } from "../errors.ts";
+import { isPointer } from "../_view.ts";
+import { EEXIST, ENOMEM, EPERM, Stage2Error, errnoError } from "../errors.ts";
 import { type Address, address, flagOption, integerOption, knownOptions } from "../range.ts";
 import type { AttachedOptions } from "../stage2.ts";
 import { PKVM_REGION } from "./_abi.ts";
-import { type CallOptions, type Word, leftInList, writeArguments, writeList } from "./_call.ts";
+import {
+  type CallOptions,
+  type Word,
+  listOf,
+  takeTaken,
+  writeArguments,
+  writeList,
+} from "./_call.ts";
 import { MachinePlace } from "./_place.ts";
 import { PkvmShown } from "./_shown.ts";
 import {
@@ -23,6 +31,7 @@ import {
   refills,
 } from "./hypercalls.ts";
 import { HypMemcache } from "./memcache.ts";
+import type { CheckedRegion } from "./memory.ts";
 import { type PkvmOptions, type PkvmSettings, checkedPkvmOptions } from "./options.ts";
 import { PkvmStage2, type PkvmStage2Options } from "./stage2.ts";
 
@@ -36,12 +45,13 @@ export interface PkvmHandle {
   readonly pointer: number;
   /** Tells the machine from others that had its place before. */
   readonly generation: number;
-  /** What its tables were made with, as the core's bits. */
-  readonly table: number;
 }
 
 /** What became of an access of the host to what is not mapped for it, or not its own; see {@link Pkvm.hostAbort}. */
 export type HostAbortOutcome = "mapped" | "again" | "inject" | "crash";
+
+/** Bytes in which the engine counts its pool. */
+const POOL_UNIT = 4096;
 
 /**
  * The machine. Threads that attach to it are its CPUs: each has at most one vCPU loaded. All operations throw `DISPOSED` after
@@ -59,6 +69,7 @@ export class Pkvm extends PkvmShown implements Disposable {
   static create(context: Context, options: PkvmOptions): Pkvm {
     const settings = checkedPkvmOptions(options);
     const { pageShift, paBits, options: bits } = settings;
+    refuseTables(context, settings.regions);
     const status = context.core.pkvm_create(pageShift, paBits, bits);
     const pointer = checkPointer(status, "pkvm", options);
     const result = build(context, pointer, settings);
@@ -67,15 +78,15 @@ export class Pkvm extends PkvmShown implements Disposable {
       context.core.pkvm_destroy(pointer);
       throw error;
     }
-    return new Pkvm(new MachinePlace(context, { pointer, table: settings.table, owned: true }));
+    return new Pkvm(new MachinePlace(context, { pointer, owned: true }));
   }
 
   /** @internal */
   static attach(context: Context, handle: PkvmHandle, options: AttachedOptions): Pkvm {
     knownOptions("attachPkvm", options, ["own"]);
     const owned = flagOption("own", options.own ?? false);
-    const { pointer, table } = checkedMachine(context, handle);
-    return new Pkvm(new MachinePlace(context, { pointer, table, owned }));
+    const { pointer } = checkedMachine(context, handle);
+    return new Pkvm(new MachinePlace(context, { pointer, owned }));
   }
 
   // ---- hypercalls -----------------------------------------------------------------------------------------------------
@@ -83,7 +94,8 @@ export class Pkvm extends PkvmShown implements Disposable {
   /**
    * A hypercall, as anybody may make it: by name, or by a number that may mean nothing. The arguments are any 64-bit words; those that
    * are left out are 0. The last argument may be {@link CallOptions}. 0, a value, a negative errno, or {@link NOT_SUPPORTED}.
-   * @throws Stage2Error `BAD_OPTION`: no call has this name, or what is handed in is no word. What a call does not like is its result.
+   * @throws Stage2Error `BAD_OPTION`: no call has this name, what is handed in is no word, or a list is none that pages could leave, or goes
+   *   with a call that takes none. What a call does not like is its result.
    */
   hypercall(
     call: HypercallName | "relaxGuestPerms" | number,
@@ -96,12 +108,13 @@ export class Pkvm extends PkvmShown implements Disposable {
     const { context, pointer } = this.place;
     const last = given[given.length - 1];
     const options = typeof last === "object" ? last : undefined;
+    const takesList = refills(number);
+    const list = listOf(options, takesList);
     writeArguments(context, (options === undefined ? given : given.slice(0, -1)) as Word[]);
-    if (!refills(number)) return context.core.pkvm_call(pointer, number);
-    const list = options?.memcache ?? [];
+    if (!takesList) return context.core.pkvm_call(pointer, number);
     writeList(context, list);
     const result = context.core.pkvm_call(pointer, number);
-    if (list.length > 0) list.length = Math.min(list.length, leftInList(context));
+    takeTaken(context, list);
     return result;
   }
 
@@ -150,8 +163,8 @@ export class Pkvm extends PkvmShown implements Disposable {
 
   /** For {@link Engine.attachPkvm} in another thread. It can be posted. */
   get handle(): PkvmHandle {
-    const { context, pointer, generation, table } = this.place;
-    return { kind: "stage2-pkvm", engine: context.id, pointer, generation, table };
+    const { context, pointer, generation } = this.place;
+    return { kind: "stage2-pkvm", engine: context.id, pointer, generation };
   }
 
   /**
@@ -165,6 +178,20 @@ export class Pkvm extends PkvmShown implements Disposable {
   [Symbol.dispose](): void {
     this.dispose();
   }
+}
+
+/** Memory is no place where the engine keeps its table pages: a guest's access there would be one to a table. @throws Stage2Error `EEXIST` */
+function refuseTables(context: Context, regions: readonly CheckedRegion[]): void {
+  const [first, end] = [
+    context.poolPhysical,
+    context.poolPhysical + context.core.pool_capacity() * POOL_UNIT,
+  ];
+  const region = regions.find(({ pa, size }) => pa < end && first < pa + size);
+  if (region === undefined) return;
+  const { pa, size } = region;
+  const message =
+    "pkvm: the engine keeps its page tables in this region of memory: see tablePhysicalBase";
+  throw new Stage2Error("EEXIST", message, { pa, size, tablePhysicalBase: first, end }, EEXIST);
 }
 
 /** Memory, then tables: a result of the core. */
@@ -184,14 +211,14 @@ function build(context: Context, pointer: number, settings: PkvmSettings): numbe
 /** @throws Stage2Error `BAD_OPTION`, `FOREIGN`, `DISPOSED` */
 function checkedMachine(context: Context, handle: PkvmHandle): PkvmHandle {
   const candidate: Partial<PkvmHandle> | null | undefined = handle;
-  const { kind, engine, pointer, generation, table } = candidate ?? {};
-  if (kind !== "stage2-pkvm" || !Number.isInteger(table)) {
+  const { kind, engine, pointer, generation } = candidate ?? {};
+  if (kind !== "stage2-pkvm") {
     throw new Stage2Error("BAD_OPTION", "this is no handle of a pKVM machine");
   }
   if (engine !== context.id) {
     throw new Stage2Error("FOREIGN", "the machine belongs to another engine");
   }
-  const found = Number.isInteger(pointer) ? context.core.pkvm_generation(pointer as number) : 0;
+  const found = isPointer(pointer) ? context.core.pkvm_generation(pointer) : 0;
   if (found !== 0 && found === generation) return handle;
   throw new Stage2Error("DISPOSED", "this pKVM machine was disposed");
 }

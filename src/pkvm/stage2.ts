@@ -11,7 +11,7 @@ import type { Context } from "../_context.ts";
 import { Stage2Operations } from "../_operations.ts";
 import { type EventGroup, eventMask } from "../_options.ts";
 import { type Ending, TableCore, checkPointer, reportedShape } from "../_table.ts";
-import { type Stage2Handle, checkedTableHandle } from "../_view.ts";
+import { type Stage2Handle, checkedTableHandle, keeperOf } from "../_view.ts";
 import { Stage2Error } from "../errors.ts";
 import { type Range, flagOption, integerOption, knownOptions, span } from "../range.ts";
 import type { ForcePages, UnlinkedRequest } from "../requests.ts";
@@ -25,7 +25,7 @@ import { RawPkvmStage2 } from "./raw.ts";
 export interface PkvmStage2Options {
   /** vCPUs that it has, 1 to 512: as many threads can map at a time. Default: one for each thread that can attach to the engine. */
   vcpus?: number;
-  /** Its memory is donated, not shared: the host cannot reach it any more. Needs the feature `protectedGuests`. Default off. */
+  /** Its memory is donated, not shared: the host cannot reach it any more, and the guest may do all with it, whatever `prot` says. Needs the feature `protectedGuests`. Default off. */
   protectedGuest?: boolean;
   /** Groups of events that its table logs. Default none. */
   events?: readonly EventGroup[];
@@ -70,16 +70,27 @@ const MOST = 2 ** 31 - 1;
 const PROTECTED = 1;
 const NAMES = ["vcpus", "protectedGuest", "events", "forcePages", "retryLimit"];
 
+/** Why a page table cannot be attached to as a guest's. */
+const NO_GUEST = {
+  none: "the page table is of no pKVM machine: attachStage2",
+  vm: "the page table is a VM's: attachVm",
+  hypervisor: "the page table is the hypervisor's alone: attachPkvm",
+} as const;
+
 const destroyGuest: Ending = (core, pointer) => core.el1_destroy(pointer);
 
 /**
  * A guest of a pKVM machine. Its interface is that of {@link Stage2}, with what pKVM refuses: a range that is mapped is one page, or one
  * block (2 MiB with 4K pages) where the machine has `blocks` (else `EINVAL`); `prot` is R, W and X alone; {@link split} and
  * {@link createUnlinked} do not exist; a TLB flush is one of the VMID. What the hypervisor refuses is thrown with its errno: `EPERM` for a
- * page that is not the host's to share. Leaves have its state of the page in software bits of their `prot`.
+ * page that is not the host's to share. Leaves have its state of the page in software bits of their `prot`; those of a protected guest
+ * have R, W and X, whatever {@link map} was told. Of a range that leaves the input space only {@link map}, {@link relaxPerms} and
+ * {@link mkyoung} say `ERANGE`: all else does what is to be done to mappings in it, of which there are none.
  *
- * Operations take the lock that they need by themselves, as with {@link Stage2Options.locking}: with `mappingsLock` several threads map
- * at a time, else one. A thread that maps runs one of the guest's vCPUs, which it keeps loaded.
+ * Operations take the lock that they need by themselves, as with {@link Stage2Options.locking}: {@link relaxPerms}, {@link mkyoung} and
+ * {@link tlbFlushRange} the read side; with `mappingsLock` so does a {@link map} with {@link WalkFlag.SHARED}, so that several threads
+ * map at a time; all else the write side. With a lock of the caller's that is of another table, or a side that does not suffice, they are refused
+ * (`EDEADLK`), be there other threads or not. A thread that maps runs one of the guest's vCPUs, which it keeps loaded.
  */
 export class PkvmStage2 extends Stage2Operations<HypMemcache> {
   override readonly raw: RawPkvmStage2;
@@ -120,11 +131,15 @@ export class PkvmStage2 extends Stage2Operations<HypMemcache> {
     knownOptions("attachPkvmStage2", options, ["own"]);
     const own = flagOption("own", options.own ?? false);
     const { pointer, shape } = checkedTableHandle(context, handle);
-    if (!Number.isInteger(handle.machine)) {
-      throw new Stage2Error("BAD_OPTION", "the page table is of no pKVM machine: attachStage2");
+    const keeper = keeperOf(context, pointer);
+    if (keeper !== "guest") throw new Stage2Error("BAD_OPTION", NO_GUEST[keeper]);
+    context.core.el1_describe(pointer);
+    const machine = context.resultNumber(0);
+    if (handle.machine !== machine || context.core.pkvm_generation(machine) === 0) {
+      throw new Stage2Error("BAD_OPTION", "the page table is of another pKVM machine");
     }
     const table = new TableCore(context, pointer, shape, own, destroyGuest);
-    return new PkvmStage2(table, handle.machine);
+    return new PkvmStage2(table, machine);
   }
 
   /** For {@link Engine.attachPkvmStage2} in another thread. */

@@ -3,8 +3,8 @@ import { RULES, type Rules } from "./model/model.ts";
 import type { Pair } from "./pair.ts";
 import type { Plant } from "./run.ts";
 
-/** When in an episode: something has happened by then. */
-const WHEN = 300;
+/** When in an episode: something has happened by then, and little enough to be read. */
+const WHEN = 20;
 
 /** Changes the words of a page's record in memory, once. */
 const onRecord =

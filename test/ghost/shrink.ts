@@ -4,8 +4,9 @@ import type { Finding, Plan } from "./run.ts";
 import { replay } from "./run.ts";
 import type { Step } from "./step.ts";
 
-/** Replays that a finding is worth. */
-const MOST_REPLAYS = 600;
+/** Replays that a finding is worth, and calls in all of them. */
+const MOST_REPLAYS = 400;
+const MOST_CALLS = 60_000;
 
 /** A handle that another one may come to stand before. */
 const isHandle = (word: bigint): boolean =>
@@ -27,6 +28,7 @@ class Search {
   best: Finding;
   readonly #options: Options;
   #replays = 0;
+  #calls = 0;
 
   constructor(finding: Finding, options: Options) {
     this.best = finding;
@@ -41,7 +43,7 @@ class Search {
   /** Leaves out halves, quarters, … down to single calls (delta debugging). */
   async dropCalls(): Promise<void> {
     let size = Math.ceil(this.best.steps.length / 2);
-    while (this.#replays < MOST_REPLAYS) {
+    while (this.#replays < MOST_REPLAYS && this.#calls <= MOST_CALLS) {
       const dropped = await this.#dropChunks(size);
       if (size === 1 && !dropped) return;
       if (!dropped || size > 1) size = Math.max(1, Math.floor(size / 2));
@@ -98,7 +100,8 @@ class Search {
 
   /** Keeps them, up to the call that shows it, if they do. */
   async #fails(steps: readonly Step[]): Promise<boolean> {
-    if (this.#replays++ >= MOST_REPLAYS) return false;
+    if (this.#replays++ >= MOST_REPLAYS || this.#calls > MOST_CALLS) return false;
+    this.#calls += steps.length;
     const found = await replay(this.best.world, steps, this.#options);
     if (found === undefined) return false;
     const { calls, difference } = found;

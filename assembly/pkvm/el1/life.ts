@@ -1,7 +1,8 @@
 /** Making a guest whose page table is the hypervisor's, and its end: pkvm_create_hyp_vm, pkvm_pgtable_init, _destroy. */
 import { EBUSY, ENOMEM } from "../../errno";
-import { header, H_THREADS } from "../../layout";
+import { header, H_THREADS, shared } from "../../layout";
 import * as operate from "../../operate";
+import { settle } from "../../operation";
 import { LOCKLESS_AGING, Pgt } from "../../pgt";
 import { freePrivate, privatePages } from "../../private";
 import { shareHyp, unshareHyp } from "../hyp";
@@ -25,10 +26,9 @@ export function createGuest(m: Machine, vcpus: u32, made: u32, flags: u32, table
   e.memcache = createMemcache(m);
   let result = e.memcache ? makeVm(e, m, vcpus, flags, table, events) : -ENOMEM;
   for (let index: u32 = 0; index < made && result == 0; index++) result = addVcpu(e);
-  if (result != 0) {
-    endGuest(e, false);
-    return result;
-  }
+  if (result != 0) endGuest(e, false);
+  settleMachine(m);
+  if (result != 0) return result;
   e.vm.pgt.el1 = page;
   return <i32>e.vm.table;
 }
@@ -69,6 +69,13 @@ export function prepareVcpu(pgt: Pgt, index: u32): i32 {
   let result = 0;
   while (result == 0 && e.vm.made <= index) result = addVcpu(e);
   return result;
+}
+
+/** Beside a guest's table, hypercalls change the host's and the hypervisor's: what went out of them is freed. */
+export function settleMachine(m: Machine): void {
+  if (!shared) return;
+  settle(m.hostTable, false);
+  settle(m.hypTable, false);
 }
 
 /** vCPUs for a table of its own: one for each thread that there can be. */

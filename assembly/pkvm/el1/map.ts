@@ -51,8 +51,8 @@ export function mapGuest(pgt: Pgt, ia: u64, size: u64, pa: u64, prot: u64, sourc
 }
 
 function mapOn(e: El1, m: Machine, vcpu: HypVcpu, gfn: u64, order: u32, pfn: u64, prot: u64, cache: Memcache): i32 {
-  const excludes = !m.has(MAPPINGS_LOCK); // nobody else maps
-  const inTheWay = excludes && overlaps(e.mappings, gfn, <u64>1 << order);
+  const justPages = m.has(MAPPINGS_LOCK) && m.has(PAGES); // then the hypervisor alone says what is mapped
+  const inTheWay = !justPages && overlaps(e.mappings, gfn, <u64>1 << order);
   if (inTheWay && foundOrder == order) return isPoisoned(m, vcpu.vm, gfn) ? -EFAULT : -EAGAIN; // another vCPU was first
   if (!changetype<usize>(cache) || !cache.room || !reserve(e.mappings)) return -ENOMEM;
   let result = refill(m, vcpu, cache.list);

@@ -4,12 +4,12 @@
  */
 import { EINVAL, ETIMEDOUT } from "../../errno";
 import { shared, thisThread } from "../../layout";
-import { AGING, begin, beginLast, end, READ_SIDE, settle, settleLast, WRITE_SIDE } from "../../operation";
+import { AGING, begin, beginLast, end, READ_SIDE, settleLast, WRITE_SIDE } from "../../operation";
 import { Pgt } from "../../pgt";
 import { SHARED } from "../../walk";
 import { flushGuest } from "../guest";
-import { Machine, MAPPINGS_LOCK } from "../machine";
-import { destroyGuest } from "./life";
+import { MAPPINGS_LOCK } from "../machine";
+import { destroyGuest, settleMachine } from "./life";
 import { mapGuest, relaxOf, youngOf } from "./map";
 import { el1Of } from "./object";
 import { ageGuest, describeBehind, flushMemory, protectGuest, unmapGuest } from "./range";
@@ -17,18 +17,13 @@ import { ageGuest, describeBehind, flushMemory, protectGuest, unmapGuest } from 
 /** Which side of the mmu_lock a fault needs. */
 export function faultSide(pgt: Pgt): u32 { return el1Of(pgt).machine.has(MAPPINGS_LOCK) ? READ_SIDE : WRITE_SIDE; }
 
-/** Beside the guest's table, hypercalls change the host's and the hypervisor's. */
 function finish(pgt: Pgt, result: i32): i32 {
   const machine = el1Of(pgt).machine;
   const status = end(pgt, result);
-  if (shared) settleMachine(machine);
+  settleMachine(machine);
   return status;
 }
 
-function settleMachine(m: Machine): void {
-  settle(m.hostTable, false);
-  settle(m.hypTable, false);
-}
 
 export function map(pgt: Pgt, ia: u64, size: u64, pa: u64, prot: u64, flags: u32, source: usize, vcpu: u32): i32 {
   const refused = begin(pgt, flags & SHARED ? faultSide(pgt) : WRITE_SIDE);

@@ -12,7 +12,7 @@
 import type { KindOfRun } from "./category.ts";
 import type { GuestInfo, OwnershipRun, PageState } from "./map.ts";
 import { element, rect, text, titled } from "./svg.ts";
-import { address, bytes, hex, sentence } from "./words.ts";
+import { address, bytes, counted, hex, whose } from "./words.ts";
 
 /** Where things are. */
 export const WIDTH = 1120;
@@ -23,12 +23,17 @@ const GAP = 3;
 const BAND = 8;
 const ABOVE = 18;
 const BELOW = 30;
-const NARROWEST = 84;
+/** Room for `BORROWED`. */
+const NARROWEST = 90;
 const WIDEST = 190;
 const PER_DOUBLING = 7;
 /** A row that is not full is not drawn wider than so many times. */
 const MOST_STRETCH = 1.6;
-const LETTER = 9.4;
+/** Widths of a letter in the widest of the fonts: of states, of addresses, of what is small. */
+const LETTER = 10;
+const MONO_LETTER = 6.7;
+const SMALL_LETTER = 6.6;
+const MARGIN = 10;
 const MOST_GUEST_LANES = 6;
 
 /** One who may have a page: what its cell says of a run. */
@@ -58,7 +63,7 @@ export function drawBlocks(
   y: number,
 ): Drawn {
   const lanes = lanesOf(guests);
-  const rows = rowsOf(runs, pageSize);
+  const rows = rowsOf(runs, lanes, pageSize);
   const rowHeight = ABOVE + lanes.length * (LANE + GAP) + BELOW;
   const markup = rows.map((row, i) => drawRow(row, lanes, y + i * rowHeight)).join("\n");
   return { markup, height: rows.length * rowHeight, first: rows[0] ?? [] };
@@ -73,7 +78,7 @@ function lanesOf(guests: readonly GuestInfo[]): Lane[] {
   const rest = new Set(guests.slice(MOST_GUEST_LANES).map(({ handle }) => handle));
   const others: Lane = {
     actor: "guest",
-    label: `${rest.size} more guests`,
+    label: counted(rest.size, "more guest"),
     cell: (run) => guestCell(run, (handle) => rest.has(handle)),
   };
   return [
@@ -98,18 +103,22 @@ function guestCell(run: OwnershipRun, mine: (handle: number) => boolean) {
   if (share === undefined) return { state: "NOPAGE" as const, detail: "" };
   const leaves = shares.reduce((sum, each) => sum + each.leaves, 0);
   const { gfn } = share;
-  const detail = leaves > 1 || gfn === undefined ? `at ${leaves} gfns` : `gfn ${hex(gfn)}`;
-  return { state: share.state, detail };
+  return { state: share.state, detail: placesOf(leaves, gfn) };
+}
+
+/** Where a guest has each page of a run. */
+function placesOf(leaves: number, gfn: number | undefined): string {
+  if (leaves > 1) return `at ${leaves} gfns`;
+  return gfn === undefined ? "scattered gfns" : `gfn ${hex(gfn)}`;
 }
 
 /** Greedy rows, stretched to the whole width. */
-function rowsOf(runs: readonly KindOfRun[], pageSize: number): Placed[][] {
+function rowsOf(runs: readonly KindOfRun[], lanes: readonly Lane[], pageSize: number): Placed[][] {
   const room = WIDTH - LEFT;
   const rows: (KindOfRun & { width: number })[][] = [[]];
   let used = 0;
   for (const each of runs) {
-    const doublings = Math.log2(each.run.size / pageSize);
-    const width = Math.min(WIDEST, NARROWEST + PER_DOUBLING * doublings);
+    const width = widthOf(each.run, lanes, pageSize);
     if (used + width > room) {
       rows.push([]);
       used = 0;
@@ -129,6 +138,17 @@ function rowsOf(runs: readonly KindOfRun[], pageSize: number): Placed[][] {
   });
 }
 
+/** By size, but never narrower than what is written there. */
+function widthOf(run: OwnershipRun, lanes: readonly Lane[], pageSize: number): number {
+  const doublings = Math.log2(run.size / pageSize);
+  const details = lanes.map((lane) => lane.cell(run).detail.length);
+  return Math.max(
+    Math.min(WIDEST, NARROWEST + PER_DOUBLING * doublings),
+    address(run.pa).length * MONO_LETTER + MARGIN,
+    Math.max(...details) * SMALL_LETTER + MARGIN,
+  );
+}
+
 function drawRow(row: readonly Placed[], lanes: readonly Lane[], y: number): string {
   const top = y + ABOVE;
   const laneY = (i: number): number => top + i * (LANE + GAP);
@@ -140,7 +160,7 @@ function drawRow(row: readonly Placed[], lanes: readonly Lane[], y: number): str
     const cells = lanes.map((lane, i) => drawCell(lane, each, laneY(i)));
     const under = text("dim small", x + 1, laneY(lanes.length) + 11, bytes(run.size));
     const above = text("mono", x + 1, y + 12, address(run.pa));
-    const title = `${address(run.pa)} … ${address(run.pa + run.size)}, ${bytes(run.size)}: ${sentence(run)}`;
+    const title = `${address(run.pa)} … ${address(run.pa + run.size)}, ${bytes(run.size)}: ${whose(run)}`;
     return titled(title, above, ...cells, under);
   });
   return [...labels, ...blocks].join("\n");

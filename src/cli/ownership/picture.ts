@@ -1,14 +1,14 @@
 /**
- * The ownership map as a picture: a strip to scale for each region, below it every run in readable size, and what the colours
- * mean. One SVG that needs nothing else, no script either.
+ * The ownership map as a picture: a strip to scale for each region, below it every run in readable size. One SVG
+ * that needs nothing else, no script either; what its colours mean stands in the legend.
  */
 import { type Drawn, LEFT, WIDTH, drawBlocks } from "./blocks.ts";
-import { CATEGORIES, type Category, type KindOfRun, runsOf, totalsOf } from "./category.ts";
+import { type Category, type KindOfRun, runsOf } from "./category.ts";
 import { type Cell, cellsOf } from "./cells.ts";
 import type { OwnershipMap, Region } from "./map.ts";
 import { STYLE, patterns } from "./style.ts";
 import { element, rect, text, titled } from "./svg.ts";
-import { address, bytes } from "./words.ts";
+import { address, bytes, counted } from "./words.ts";
 
 /** Runs of a region that are drawn one by one. */
 const MOST_BLOCKS = 120;
@@ -16,14 +16,11 @@ const STRIP = 26;
 const CELLS = 500;
 /** What little there is of a kind in a cell is at least so high. */
 const LEAST = 4;
-const LEGEND_LINE = 24;
-const LEGEND_COLUMN = 280;
 const LINK = 26;
 
 /** The picture. */
 export function ownershipPicture(map: OwnershipMap): string {
-  const legend = drawLegend(map);
-  let y = legend.height;
+  let y = 0;
   const regions = map.regions.map((region) => {
     const drawn = drawRegion(map, region, y);
     y += drawn.height;
@@ -32,25 +29,8 @@ export function ownershipPicture(map: OwnershipMap): string {
   const size = { width: "100%", viewBox: `0 0 ${WIDTH} ${Math.ceil(y)}` };
   const names = { xmlns: "http://www.w3.org/2000/svg", class: "ownership", role: "img" };
   const label = { "aria-label": "Who owns physical memory" };
-  const parts = [element("style", {}, STYLE), patterns(), legend.markup, ...regions];
+  const parts = [element("style", {}, STYLE), patterns(), ...regions];
   return element("svg", { ...names, ...size, ...label }, ...parts);
-}
-
-/** What there is, and how much of it. */
-function drawLegend(map: OwnershipMap): { markup: string; height: number } {
-  const columns = Math.floor(WIDTH / LEGEND_COLUMN);
-  const totals = totalsOf(map);
-  const items = totals.map(([category, size], i) => {
-    const x = (i % columns) * LEGEND_COLUMN;
-    const y = Math.floor(i / columns) * LEGEND_LINE;
-    const words = element("tspan", { class: "dim" }, `  ${bytes(size)}`);
-    const label = element("text", { x: x + 24, y: y + 13 }, `${CATEGORIES[category]} `, words);
-    return rect(`k-${category}`, x, y + 2, 16, 14) + label;
-  });
-  return {
-    markup: items.join("\n"),
-    height: Math.ceil(totals.length / columns) * LEGEND_LINE + 12,
-  };
 }
 
 function drawRegion(
@@ -77,7 +57,9 @@ function drawRegion(
   const left = runs.length - shown.length;
   const bottom = after + LINK + blocks.height;
   const more =
-    left === 0 ? "" : text("dim", LEFT, bottom + 4, `and ${left} more runs, in the strip only`);
+    left === 0
+      ? ""
+      : text("dim", LEFT, bottom + 4, `and ${counted(left, "more run")}, in the strip only`);
   const markup = [head, strip, links, blocks.markup, more].join("\n");
   return { markup, height: bottom - y + (left === 0 ? 8 : 24) };
 }
@@ -99,7 +81,7 @@ function drawStrip(
     i = until;
   }
   const label = text("lane end", LEFT - 12, y + STRIP / 2 + 4, "to scale");
-  const title = `${runs.length} runs in ${bytes(region.size)}, ${bytes(region.size / cells.length)} a column`;
+  const title = `${counted(runs.length, "run")} in ${bytes(region.size)}, ${bytes(region.size / cells.length)} a column`;
   const frame = rect("frame", LEFT, y, WIDTH - LEFT, STRIP);
   return label + titled(title, ...parts, frame);
 }

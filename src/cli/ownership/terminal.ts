@@ -2,7 +2,7 @@
 import { CATEGORIES, type Category, GLYPHS, runsOf, totalsOf } from "./category.ts";
 import { type Cell, cellsOf } from "./cells.ts";
 import type { OwnershipMap, Region } from "./map.ts";
-import { SHORT, address, bytes, guestWords, sentence } from "./words.ts";
+import { SHORT, address, bytes, counted, guestWords, whose } from "./words.ts";
 
 const BAR = 64;
 /** Runs that are listed; more are counted. */
@@ -47,11 +47,11 @@ function table(map: OwnershipMap): string[] {
     SHORT[run.host],
     SHORT[run.hyp],
     run.guests.map((share) => `${SHORT[share.state]} ${guestWords(share)}`).join(", ") || "·",
-    category === "closed" ? CATEGORIES.closed : sentence(run),
+    category === "closed" ? CATEGORIES.closed : whose(run),
   ]);
   const left = runs.length - shown.length;
-  const lines = box(["physical memory", "size", "host", "hyp", "guests", "whose"], rows);
-  return left > 0 ? [...lines, `and ${left} more runs`] : lines;
+  const lines = box(["physical memory", "size", "host", "hyp", "guests", "owner"], rows);
+  return left > 0 ? [...lines, `and ${counted(left, "more run")}`] : lines;
 }
 
 /** A table with lines of box characters. */

@@ -15,7 +15,7 @@ const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 export function bytes(value: number): string {
   let unit = 0;
   let rest = value;
-  for (; rest >= 1024 && unit < UNITS.length - 1; unit++) rest /= 1024;
+  for (; Number(rest.toFixed(1)) >= 1024 && unit < UNITS.length - 1; unit++) rest /= 1024;
   return `${Number(rest.toFixed(1))} ${UNITS[unit]}`;
 }
 
@@ -23,6 +23,11 @@ export function bytes(value: number): string {
 export function address(value: number): string {
   const digits = value.toString(16).padStart(8, "0");
   return `0x${digits.replace(/(?<=.)(?=(.{4})+$)/g, "_")}`;
+}
+
+/** `1 run`, `2 runs`. */
+export function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? "" : "s"}`;
 }
 
 export function hex(value: number): string {
@@ -35,21 +40,20 @@ export function guestWords({ handle, leaves, gfn }: GuestShare): string {
   return `${hex(handle)}${place}${leaves > 1 ? ` ×${leaves}` : ""}`;
 }
 
-/** One sentence about a run. */
-export function sentence(run: OwnershipRun): string {
+/** Whose a run is, and who else has it: `host, shared with the hypervisor, 1 reference`. */
+export function whose(run: OwnershipRun): string {
   const { host, hyp, guests, references, owner } = run;
   const names = [...new Set(guests.map(guestWords))].join(" and ");
-  const pins =
-    references > 0 ? `, ${references} ${references === 1 ? "reference" : "references"}` : "";
+  const pins = references > 0 ? `, ${counted(references, "reference")}` : "";
   const lent = owner === "guest" && host === "SHARED_BORROWED";
-  if (owner === "nobody") return `nobody's${pins}`;
-  if (owner === "hyp") return `the hypervisor's${pins}`;
-  if (owner === "guest") return `guest ${names}'s${lent ? ", shared with the host" : ""}${pins}`;
-  if (host === "OWNED") return `the host's${pins}`;
+  if (owner === "nobody") return `nobody${pins}`;
+  if (owner === "hyp") return `hypervisor${pins}`;
+  if (owner === "guest") return `guest ${names}${lent ? ", shared with the host" : ""}${pins}`;
+  if (host === "OWNED") return `host${pins}`;
   const others = [
     ...(hyp === "SHARED_BORROWED" ? ["the hypervisor"] : []),
     ...(guests.length > 0 ? [`${guests.length > 1 ? "guests" : "guest"} ${names}`] : []),
   ];
   const sharers = others.length > 0 ? others.join(" and ") : "the secure world";
-  return `the host's, shared with ${sharers}${pins}`;
+  return `host, shared with ${sharers}${pins}`;
 }

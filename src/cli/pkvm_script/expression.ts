@@ -6,16 +6,22 @@ import type { Line, Word } from "./words.ts";
 const UNITS: Readonly<Record<string, bigint>> = { K: 10n, M: 20n, G: 30n, T: 40n };
 const TOP = 2n ** 64n;
 
+const ANY_RESULT = "a result: 0, -EPERM, -22, NOT_SUPPORTED, a number or a $name";
+
 /** The names that have a value where a line is read. */
 export type Names = ReadonlySet<string>;
 
 /** An expression; `what` it should be is for the error. */
 export function readExpression(line: Line, names: Names, what: string): Expression {
-  const from = line.peek().column;
-  const terms = [readTerm(line, names, what, false)];
+  return readSum(line, names, what, line.peek().column, false);
+}
+
+/** An expression from its first term on, which stands behind a minus or not; the whole begins at a column. */
+function readSum(line: Line, names: Names, what: string, from: number, minus: boolean): Expression {
+  const terms = [readTerm(line, names, what, minus)];
   while (["+", "-"].includes(line.peek().text)) {
-    const minus = line.take().text === "-";
-    terms.push(readTerm(line, names, "a number or a $name", minus));
+    const less = line.take().text === "-";
+    terms.push(readTerm(line, names, "a number or a $name", less));
   }
   const to = line.peek();
   return { terms, text: line.text.slice(from - 1, to.column - 1).trim() };
@@ -56,6 +62,7 @@ function numberOf({ text }: Word): bigint {
 
 /** What stands behind `->`. */
 export function readExpected(line: Line, names: Names): Expected {
+  const from = line.peek().column;
   const minus = line.takeIf("-");
   const word = line.peek();
   if (word.kind === "word") {
@@ -64,12 +71,8 @@ export function readExpected(line: Line, names: Names): Expected {
     line.take();
     return { value: errno.value, text: errno.special ? word.text : `-${word.text}` };
   }
-  if (minus) throw line.expected("the name of an errno");
-  const value = readExpression(
-    line,
-    names,
-    "a result: 0, -EPERM, NOT_SUPPORTED, a number or a $name",
-  );
+  const what = minus ? "the name of an errno or a number" : ANY_RESULT;
+  const value = readSum(line, names, what, from, minus);
   return { value, text: value.text };
 }
 

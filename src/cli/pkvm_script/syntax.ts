@@ -31,7 +31,7 @@ export interface Term {
   readonly value: bigint | { readonly name: string };
 }
 
-/** A result as a script writes it: `0`, `-EPERM`, `NOT_SUPPORTED`, `$handle`. */
+/** A result as a script writes it: `0`, `-EPERM`, `-22`, `NOT_SUPPORTED`, `$handle`. */
 export interface Expected {
   readonly value: Expression | number;
   readonly text: string;

@@ -1,6 +1,6 @@
 /** What a script did, for people who read along: every call, its result, the states of the pages that it was about. */
 import { ownershipText } from "../ownership/terminal.ts";
-import { address, bytes, hex } from "../ownership/words.ts";
+import { address, bytes, counted, hex } from "../ownership/words.ts";
 import { factWords, guestWordsOf, pageFacts } from "./change_words.ts";
 import type { CallRecord, Check, GuestChange, PageChange, ScriptResult, Step } from "./document.ts";
 
@@ -73,8 +73,10 @@ function guestLine(change: GuestChange): string {
 }
 
 function verdict({ calls, held, differing }: ScriptResult): string {
-  const made = `${calls} ${calls === 1 ? "hypercall" : "hypercalls"}`;
-  if (differing > 0) return `${made}; ${differing} of ${held + differing} expectations differ.`;
+  const made = counted(calls, "hypercall");
+  const all = counted(held + differing, "expectation");
+  if (differing > 0)
+    return `${made}; ${differing} of ${all} ${differing === 1 ? "differs" : "differ"}.`;
   if (held === 0) return `${made}; nothing was expected.`;
-  return `${made}; all ${held} expectations hold.`;
+  return held === 1 ? `${made}; the 1 expectation holds.` : `${made}; all ${all} hold.`;
 }

@@ -1,7 +1,8 @@
 /** The report of a hypercall script: one HTML file that needs nothing else, without a script. */
+import { ownershipLegend } from "../ownership/legend.ts";
 import { ownershipPicture } from "../ownership/picture.ts";
 import { escape } from "../ownership/svg.ts";
-import { address, bytes, hex, sentence } from "../ownership/words.ts";
+import { address, bytes, counted, hex, whose } from "../ownership/words.ts";
 import type { OwnershipMap } from "../ownership/map.ts";
 import { guestWordsOf, pageFacts } from "../pkvm_script/change_words.ts";
 import type { GuestChange, PageChange, ScriptResult, Step } from "../pkvm_script/document.ts";
@@ -48,17 +49,18 @@ ${result.steps.map(step).join("\n")}
 }
 
 function picture(map: OwnershipMap): string {
-  return `<div class="picture">${ownershipPicture(map)}</div>`;
+  return `${ownershipLegend(map)}<div class="picture">${ownershipPicture(map)}</div>`;
 }
 
 function tiles({ calls, held, differing, ownership }: ScriptResult): string {
   const memory = ownership.regions.reduce((sum, { size }) => sum + size, 0);
+  const guests = ownership.guests.length;
   const values: [string, string, string][] = [
-    ["hypercalls", String(calls), ""],
+    [calls === 1 ? "hypercall" : "hypercalls", String(calls), ""],
     ["memory", bytes(memory), ""],
-    ["guests", String(ownership.guests.length), ""],
-    ["expectations hold", String(held), ""],
-    ["differ", String(differing), differing === 0 ? " good" : " bad"],
+    [guests === 1 ? "guest" : "guests", String(guests), ""],
+    [held === 1 ? "expectation holds" : "expectations hold", String(held), ""],
+    [differing === 1 ? "differs" : "differ", String(differing), differing === 0 ? " good" : " bad"],
   ];
   const items = values.map(
     ([label, value, mood]) => `<div class="tile${mood}"><b>${value}</b><span>${label}</span></div>`,
@@ -80,13 +82,13 @@ function guestsTable({ guests }: OwnershipMap): string {
 
 function runsTable({ runs }: OwnershipMap): string {
   const rows = runs.slice(0, MOST_RUNS).map((run) => {
-    const cells = [address(run.pa), bytes(run.size), run.host, run.hyp, sentence(run)];
+    const cells = [address(run.pa), bytes(run.size), run.host, run.hyp, whose(run)];
     return `<tr>${cells.map((cell) => `<td>${escape(cell)}</td>`).join("")}</tr>`;
   });
   const left = runs.length - rows.length;
   const more = left > 0 ? `<p class="note">and ${left} more</p>` : "";
-  return `<details><summary>${runs.length} runs in words</summary><table class="plain"><thead><tr><th>address</th><th>size</th>
-<th>host</th><th>hypervisor</th><th>whose</th></tr></thead><tbody>${rows.join("\n")}</tbody></table>${more}</details>`;
+  return `<details><summary>${counted(runs.length, "run")} in words</summary><table class="plain"><thead><tr><th>address</th><th>size</th>
+<th>host</th><th>hypervisor</th><th>owner</th></tr></thead><tbody>${rows.join("\n")}</tbody></table>${more}</details>`;
 }
 
 function step(each: Step): string {

@@ -79,9 +79,10 @@ describe.each(GENERATIONS)("a map (%s)", (generation) => {
     cache.topup(levels - 2);
     const request = { ...page(0, b.page()), cache };
     expect(errorOf(() => step(() => s2.map(request))).code).toBe("ENOMEM");
-    cache.topup(levels - 1 - (levels - 2)); // what was taken is the vCPU's now
+    cache.topup(levels - 1); // the hypervisor took the others, and wants no more than that
     expect(step(() => s2.map(request))).toBe("ok");
     expect(b.pkvm.vmState(s2.vmHandle)?.inMemcaches).toBe(0);
+    expect([cache.pages, cache.hasMapping]).toEqual([levels - 2, false]);
   });
 
   it("P-2.28: what the host does not have: ENOMEM, and the cache keeps what could be had", async () => {
@@ -94,10 +95,15 @@ describe.each(GENERATIONS)("a map (%s)", (generation) => {
     expect(few.pkvm.hostPages).toEqual({ free: 5, all: 5 });
     expect(few.close()).toBe(0);
   });
+});
+
+describe.each(GENERATIONS)("a map beside a reader (%s)", (generation) => {
+  const bed = beds({ generation }, "threads");
 
   it("P-2.2: a fault takes the side of the mmu_lock that its records need", () => {
     const b = bed();
     const { s2, step } = guestOf(b);
+    b.keep(b.engine.vcpu(s2)); // where nobody else could be, no lock is looked at
     const request = { ...page(0, b.page()), flags: WalkFlag.SHARED | WalkFlag.HANDLE_FAULT };
     const beside = (): unknown => s2.mmuLock.read(() => s2.map(request));
     if (generation === "seed") expect(beside()).toBe("ok");
@@ -148,9 +154,11 @@ describe.each(["default", "newest"] as const)("a map (%s)", (generation) => {
     const other = b.page();
     step(() => s2.map(page(0, b.page())));
     step(() => s2.map(block(1, BLOCK_PFN)));
+    const cache = b.keep(b.pkvm.memcache());
+    cache.topup(2);
     const before = snapshot(b.pkvm);
     for (const request of [page(0, other), page(0, other, Prot.R), block(1, BLOCK_PFN)]) {
-      expect(step(() => s2.map(request))).toBe("again");
+      expect(step(() => s2.map({ ...request, cache }))).toBe("again");
     }
     expect(snapshot(b.pkvm)).toEqual(before);
     expect(s2.statistics).toMatchObject({ warnings: 0, refusals: 0 });
@@ -184,7 +192,7 @@ describe.each(["default", "newest"] as const)("a map (%s)", (generation) => {
     forgeLeaves(b, pfns[1] as number, 1);
     step(() => expect(pagesOf(s2)).toEqual([1, 2]));
     expect(state(b.pkvm, BLOCK_PFN).host).toBe("OWNED");
-    expect(s2.warnings).toBe(1);
+    expect(s2.warnings).toBeGreaterThan(0);
     expect(step(() => s2.map(block(0, BLOCK_PFN)))).toBe("ok");
   });
 

@@ -112,7 +112,13 @@ describe.each(MODES)("the life of a pKVM machine (%s)", (mode) => {
   it.each<[string, (handle: PkvmHandle) => unknown, string]>([
     ["nothing", () => undefined, "BAD_OPTION"],
     ["a table's", (handle) => ({ ...handle, kind: "stage2-table" }), "BAD_OPTION"],
-    ["half a one", ({ table: _, ...handle }) => handle, "BAD_OPTION"],
+    ["half a one", ({ kind: _, ...handle }) => handle, "BAD_OPTION"],
+    [
+      "too long a pointer",
+      (handle) => ({ ...handle, pointer: handle.pointer + 2 ** 32 }),
+      "DISPOSED",
+    ],
+    ["a pointer that is none", (handle) => ({ ...handle, pointer: -handle.pointer }), "DISPOSED"],
     ["another engine's", (handle) => ({ ...handle, engine: "other" }), "FOREIGN"],
     ["an earlier machine's", (handle) => ({ ...handle, generation: 99 }), "DISPOSED"],
     ["a pointer to nothing", (handle) => ({ ...handle, pointer: 12345 }), "DISPOSED"],

@@ -6,6 +6,7 @@ import {
   NOT_SUPPORTED,
   type PkvmFeatures,
   type PkvmOptions,
+  type Stage2Error,
 } from "../../../src/index.ts";
 import { MODES, errorOf, lab } from "../../support.ts";
 import { MEMORY, PAGE, RAM, RAM_BYTES } from "../support.ts";
@@ -67,6 +68,35 @@ describe.each(MODES)("options of a pKVM machine (%s)", (mode) => {
     expect(errorOf(() => here.engine.pkvm(options as PkvmOptions)).code).toBe(code);
     expect(here.engine.memoryUsage().used).toBe(0);
   });
+
+  const TABLES = { pa: 2 ** 30, size: PAGE };
+
+  it.each([
+    ["its first page", [TABLES]],
+    ["what lies around them", [{ pa: 0, size: PAGE }, { pa: 2 ** 30 - PAGE, size: 2 ** 20 }]], // prettier-ignore
+    ["memory that nobody maps", [{ ...TABLES, noMap: true }]],
+  ])("is not made of memory where the engine keeps its page tables: %s", (_, regions) => {
+    const error = errorOf(() => here.engine.pkvm({ memory: regions }));
+    const { pa, size } = regions.at(-1) ?? TABLES;
+    expect(error).toMatchObject({ code: "EEXIST", errno: 17 });
+    expect(error.details).toMatchObject({ pa, size, tablePhysicalBase: 2 ** 30 });
+    expect(error.message).toMatch(/keeps its page tables in this region .*tablePhysicalBase/);
+    expect(error.message).toContain(`pa 0x${pa.toString(16)}`);
+    expect(here.engine.memoryUsage().used).toBe(0);
+  });
+
+  it("is made of memory up to the page tables, and behind them", () => {
+    const end = error(2 ** 30).details["end"] as number;
+    expect(error(end - PAGE).code).toBe("EEXIST");
+    const around = [
+      { pa: 2 ** 30 - PAGE, size: PAGE },
+      { pa: end, size: PAGE },
+    ];
+    here.keep(here.engine.pkvm({ memory: around }));
+  });
+
+  const error = (pa: number): Stage2Error =>
+    errorOf(() => here.engine.pkvm({ memory: [{ pa, size: PAGE }] }));
 
   it("has a preset of features for each generation", () => {
     for (const generation of ["seed", "default", "newest"] as const) {

@@ -10,11 +10,16 @@ import type {
 } from "../../../src/cli/ownership/map.ts";
 import { runAt } from "../../../src/cli/ownership/map.ts";
 import { mergeRuns, sameAnswer } from "../../../src/cli/ownership/merge.ts";
+import { WIDTH } from "../../../src/cli/ownership/blocks.ts";
+import { ownershipLegend } from "../../../src/cli/ownership/legend.ts";
 import { ownershipPicture } from "../../../src/cli/ownership/picture.ts";
 import { ownershipText } from "../../../src/cli/ownership/terminal.ts";
-import { address, bytes } from "../../../src/cli/ownership/words.ts";
+import { address, bytes, whose } from "../../../src/cli/ownership/words.ts";
 
 const PAGE = 4096;
+/** Pixels of a letter in DejaVu Sans Mono at 11, and of a digit in DejaVu Sans at 10.5: the widest fonts of the style. */
+const WIDEST_MONO = 6.63;
+const WIDEST_SMALL = 6.4;
 const BASE = 0x8000_0000;
 const STATES: readonly PageState[] = ["OWNED", "SHARED_OWNED", "SHARED_BORROWED", "NOPAGE"];
 
@@ -120,6 +125,7 @@ describe("an ownership map", () => {
 
   it("writes sizes and addresses for people", () => {
     expect([PAGE, 2 ** 21, 1.5 * 2 ** 30].map(bytes)).toEqual(["4 KiB", "2 MiB", "1.5 GiB"]);
+    expect([2 ** 30 - PAGE, 1000 * 2 ** 20].map(bytes)).toEqual(["1 GiB", "1000 MiB"]);
     expect([0, BASE, 2 ** 40].map(address)).toEqual(
       ["0x0000_0000", "0x8000_0000", "0x100_0000_0000"], // prettier-ignore
     );
@@ -156,11 +162,44 @@ describe("the picture of an ownership map", () => {
     const svg = ownershipPicture(gibibyte());
     expect(svg).toContain('class="k-host-hyp"');
     expect(svg).toContain('class="k-guest"');
-    expect(svg).toContain(
-      "<title>0xa000_1000 … 0xa000_3000, 8 KiB: guest 0x1003 gfn 0x40's</title>",
-    );
+    expect(svg).toContain("<title>0xa000_1000 … 0xa000_3000, 8 KiB: guest 0x1003 gfn 0x40</title>");
     expect(svg).toContain("shared with the hypervisor, 3 references");
     expect(svg).toContain("protected 0x1003");
+  });
+
+  it.each([0x8000_0000, 0x20_0000_0000, 2 ** 47])(
+    "is wide enough for addresses from %i on",
+    (pa) => {
+      const shift = pa - BASE;
+      const leaves = Array.from({ length: 30 }, (_, i) => leaf(0x1000, 2 ** 34 + 3 * i, 2 * i, 1, "OWNED")); // prettier-ignore
+      const map = mapOf(leaves.flatMap(() => [GONE, HOST]), leaves); // prettier-ignore
+      const moved = {
+        ...map,
+        regions: map.regions.map((region) => ({ ...region, pa })),
+        runs: map.runs.map((run) => ({ ...run, pa: run.pa + shift })),
+      };
+      const svg = ownershipPicture(moved);
+      const shown = [...svg.matchAll(/<text class="mono" x="([\d.]+)" y="([\d.]+)">(\w+)</g)];
+      expect(shown).toHaveLength(60);
+      for (const [i, [, x, y, words]] of shown.entries()) {
+        const [, beside, sameRow] = shown[i + 1] ?? [];
+        const end = sameRow === y ? Number(beside) : WIDTH;
+        expect(Number(x) + (words as string).length * WIDEST_MONO).toBeLessThan(end);
+      }
+      const cells = /<rect x="([\d.]+)" y="[\d.]+" width="([\d.]+)"[^>]*class="cell guest"/.exec(
+        svg,
+      );
+      expect(Number(cells?.[2])).toBeGreaterThan("gfn 0x400000000".length * WIDEST_SMALL);
+    },
+  );
+
+  it("says where a guest has a run: at a gfn, at several, at some for each page", () => {
+    const guest = (leaves: readonly GuestLeaf[]) => ownershipPicture(mapOf([LENT, LENT], leaves));
+    const at = (gfn: number, page: number, pages = 1) =>
+      leaf(0x1000, gfn, page, pages, "SHARED_BORROWED");
+    expect(guest([at(7, 0, 2)])).toContain(">gfn 0x7<");
+    expect(guest([at(7, 0, 2), at(9, 0, 2)])).toContain(">at 2 gfns<");
+    expect(guest([at(7, 1), at(9, 0)])).toContain(">scattered gfns<");
   });
 
   it("follows light and dark, and says states in words beside colours", () => {
@@ -176,10 +215,25 @@ describe("the picture of an ownership map", () => {
     expect(svg.length).toBeLessThan(500_000);
     expect(svg).toContain("and 19880 more runs, in the strip only");
     expect(svg).toContain("20000 runs in 78.1 MiB");
+    expect(ownershipPicture(mapOf(pages.slice(0, 121)))).toContain("and 1 more run, in");
+    expect(ownershipPicture(mapOf([HOST]))).toContain("1 run in 4 KiB");
   });
 
   it("takes nothing of a script for markup", () => {
     expect(ownershipPicture({ ...gibibyte(), runs: [] })).not.toContain("undefined");
+  });
+});
+
+describe("the legend of an ownership map", () => {
+  it("is a list of what there is, in colours that the picture has", () => {
+    const legend = ownershipLegend(gibibyte());
+    const items = legend.match(/<li>.*?<\/li>/g) ?? [];
+    expect(items.map((item) => item.replace(/<.*?>/g, ""))).toEqual(
+      ["host 1 GiB", "host, shared with the hypervisor 4 KiB", "guest 8 KiB"], // prettier-ignore
+    );
+    const picture = ownershipPicture(gibibyte());
+    for (const [, kind] of legend.matchAll(/class="(k-[\w-]+)"/g))
+      expect(picture).toContain(`.${kind}{`);
   });
 });
 
@@ -190,6 +244,28 @@ describe("the text of an ownership map", () => {
     const table = text.split("\n").filter((line) => /^[┌│├└]/.test(line)).slice(1); // prettier-ignore
     expect(new Set(table.map((line) => line.length)).size).toBe(1);
     expect(text).toMatch(/│ 0xa000_1000 +│ 8 KiB +│ · +│ · +│ OWNED 0x1003 gfn 0x40 +│/);
+  });
+
+  it("says whose a run is, and who else has it", () => {
+    const pages = [HOST, ["SHARED_OWNED", "SHARED_BORROWED", 0], LENT, ["SHARED_OWNED", "NOPAGE", 0], ["NOPAGE", "OWNED", 0], GONE, ["SHARED_BORROWED", "NOPAGE", 0], GONE] as const; // prettier-ignore
+    const leaves = [
+      leaf(0x1000, 1, 2, 1, "SHARED_BORROWED"),
+      leaf(0x1001, 2, 5, 1, "OWNED"),
+      leaf(0x1001, 3, 6, 1, "SHARED_OWNED"),
+    ];
+    const { runs } = mapOf(pages, leaves);
+    expect(runs.map(whose)).toEqual([
+      "host",
+      "host, shared with the hypervisor",
+      "host, shared with guest 0x1000 gfn 0x1",
+      "host, shared with the secure world",
+      "hypervisor",
+      "guest 0x1001 gfn 0x2",
+      "guest 0x1001 gfn 0x3, shared with the host",
+      "nobody",
+    ]);
+    const pinned = runs.map((run) => whose({ ...run, references: 1 }));
+    expect(pinned[1]).toBe("host, shared with the hypervisor, 1 reference");
   });
 
   it("counts the runs that it does not list", () => {

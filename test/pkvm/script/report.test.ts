@@ -25,7 +25,8 @@ it("is one file that needs nothing else and no script, with the picture and ever
 
 it("has a picture wherever the script shows one", async () => {
   const html = await report(example("first_steps"));
-  expect(html.match(/<svg /g)).toHaveLength(2);
+  expect(html.match(/<svg [^>]*role="img"/g)).toHaveLength(2);
+  expect(html.match(/<ul class="owners">/g)).toHaveLength(2);
 });
 
 it("tells what differs, with nothing of the script taken for markup", async () => {
@@ -34,5 +35,5 @@ it("tells what differs, with nothing of the script taken for markup", async () =
   expect(html).toContain("<h3>&#60;b&#62;&#38;</h3>");
   expect(html).toContain("a&#38;b.pkvm");
   expect(html).toContain('<p class="wrong">expected -EPERM, found 0</p>');
-  expect(html).toContain('<div class="tile bad"><b>1</b>');
+  expect(html).toContain('<div class="tile bad"><b>1</b><span>differs</span>');
 });

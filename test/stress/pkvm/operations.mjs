@@ -1,7 +1,7 @@
 // @ts-check
 /** One function for each kind of operation. */
 import { Guest } from "./guest.mjs";
-import { BLOCK, BLOCK_PAGES, MACHINES, PAGE } from "./scene.mjs";
+import { BLOCK, BLOCK_PAGES, PAGE } from "./scene.mjs";
 import { Strangers } from "./strangers.mjs";
 
 /** @typedef {import("./kinds.mjs").Operation} Operation */
@@ -61,5 +61,5 @@ function look(thread, guest, op) {
   const table = thread.guest(op);
   const list = op.variant & 2 ? table.mappings() : table.leaves();
   for (const { ipa, pa } of list) guest.checkPage(op, ipa / PAGE, pa);
-  if (op.variant & 1) for (const _ of thread.machines[op.variant % MACHINES.length].ranges());
+  if (op.variant & 1) for (const _ of thread.machines[op.machine].ranges());
 }

@@ -1,6 +1,6 @@
 // @ts-check
 /** What has to hold at a quiet point, when every thread is at the barrier with nothing on its way: looked at by one of them. */
-import { GUESTS, KEPT, MACHINES, PAGE, PAGES, frameOf, memoryOf } from "./scene.mjs";
+import { GUESTS, HOSTILE, KEPT, MACHINES, PAGE, PAGES, frameOf, memoryOf } from "./scene.mjs";
 
 /** @typedef {import("./violations.mjs").PkvmViolation} PkvmViolation */
 /** @typedef {{ ipa: number, pa: number, size: number }} Mapped */
@@ -25,6 +25,13 @@ export class Quiet {
         this.#thread.violation(name, `${words} of the ${MACHINES[number]} machine`);
       checkPages(machine, number, found);
     });
+  }
+
+  /** Everything of the hostile machine ends, and all its pages are the host's again: else it is full one day. */
+  startAnew() {
+    for (const words of emptied(this.#thread.machines[HOSTILE], HOSTILE)) {
+      this.#thread.violation("page owner", `${words}, although all was taken back`);
+    }
   }
 
   /** The kernel's records are the guest's leaves, and each is where it belongs. @param {{ machine: number, guest: number }} place */

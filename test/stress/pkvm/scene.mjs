@@ -21,6 +21,8 @@ export const MACHINES = /** @type {const} */ (["seed", "default", "hostile"]);
 /** Machines with guests of the host's kernel. */
 export const KEPT = 2;
 export const GUESTS = 2;
+/** The one whose host makes any calls. */
+export const HOSTILE = KEPT;
 
 const APART = 2 ** 32;
 const START = 2 ** 35;

@@ -5,16 +5,19 @@
  */
 import { NOT_SUPPORTED } from "stage2";
 import { generator } from "../random.mjs";
-import { BLOCK_PAGES, MACHINES, PAGES, frameOf, memoryPage } from "./scene.mjs";
+import { BLOCK_PAGES, HOSTILE, PAGES, frameOf, memoryPage } from "./scene.mjs";
 
 /** @typedef {import("./kinds.mjs").Operation} Operation */
 /** @typedef {import("stage2").HypercallName} HypercallName */
 
-const HOSTILE = MACHINES.indexOf("hostile");
 const FIRST_HANDLE = 0x1000;
-const HANDLES = 6;
+const HANDLES = 16;
 const LOWEST_ERRNO = -4095;
 const MOST_CALLS = 8;
+const MOST_PAGES = 4;
+/** Result of `pkvm_vm`: what kind of VM it is. */
+const VM_FLAGS = 4;
+const PROTECTED = 1;
 const PAGE = 4096;
 const READ_WRITE = 6;
 /** Pages that a VM is made of. */
@@ -76,14 +79,13 @@ export class Strangers {
   hostile(op) {
     const random = generator(op.seed, 2);
     const on = { ...op, machine: HOSTILE };
+    const handle = FIRST_HANDLE + random(HANDLES);
     this.call(HOSTILE, "vcpuPut");
-    if (op.variant & 1) this.#makeVm(on, random);
-    for (let left = random(MOST_CALLS); left >= 0; left--) {
-      const name = this.#kinds[random(this.#kinds.length)];
-      if (name === "shareGuest" || name === "donateGuest") this.#gives(on, name, random);
-      else this.call(HOSTILE, name, ...this.#words(on, random));
-    }
+    const isProtected = op.variant & 3 ? this.#load(handle) : this.#makeVm(random);
+    for (let left = random(MOST_PAGES); left > 0; left--) this.#gives(on, isProtected, random);
+    for (let left = random(MOST_CALLS); left >= 0; left--) this.#any(on, isProtected, random);
     this.call(HOSTILE, "vcpuPut");
+    if (random(4) === 0) this.call(HOSTILE, "teardownVm", handle);
   }
 
   /** A hypercall: its status. Anything but a value or an errno is a violation. @param {number} machine @param {HypercallName} name @param {...number | bigint} words */
@@ -97,26 +99,44 @@ export class Strangers {
     return status;
   }
 
-  /** A VM of the hostile machine, out of pages that may be somebody's already. @param {Operation} op @param {(limit: number) => number} random */
-  #makeVm(op, random) {
+  /** Any call with any words. @param {Operation} op @param {boolean} isProtected @param {(limit: number) => number} random */
+  #any(op, isProtected, random) {
+    const name = this.#kinds[random(this.#kinds.length)];
+    if (name === "shareGuest" || name === "donateGuest") this.#gives(op, isProtected, random);
+    else this.call(HOSTILE, name, ...this.#words(op, random));
+  }
+
+  /** Loads a vCPU of a VM, if it is there: whether the VM is protected. @param {number} handle */
+  #load(handle) {
+    this.call(HOSTILE, "vcpuLoad", handle, 0);
+    const { core, context } = this.#thread.engine;
+    const known = core.pkvm_vm(this.#thread.machines[HOSTILE].handle.pointer, handle) === 0;
+    return known && (context.resultNumber(VM_FLAGS) & PROTECTED) !== 0;
+  }
+
+  /** A VM of the hostile machine, out of pages that may be somebody's already: whether it is to be protected. @param {(limit: number) => number} random */
+  #makeVm(random) {
     const first = frameOf(HOSTILE, random(PAGES - VM_PARTS));
     const flags = random(2);
     this.call(HOSTILE, "shareHyp", first);
     const handle = this.call(HOSTILE, "initVm", 0, first, first + 1, first + 2, 2, flags);
-    if (handle < 0) return;
-    this.call(HOSTILE, "initVcpu", handle, first + 4);
-    if (this.call(HOSTILE, "vcpuLoad", handle, 0) < 0) return;
-    this.#gives(op, flags === 0 ? "shareGuest" : "donateGuest", random);
+    if (handle >= 0) {
+      this.call(HOSTILE, "initVcpu", handle, first + 4);
+      this.call(HOSTILE, "vcpuLoad", handle, 0);
+    }
+    return flags === 1;
   }
 
-  /** A page for the vCPU that is loaded, with pages for tables. @param {Operation} op @param {"shareGuest" | "donateGuest"} name @param {(limit: number) => number} random */
-  #gives(op, name, random) {
+  /** A page for the vCPU that is loaded, with pages for tables. @param {Operation} op @param {boolean} isProtected @param {(limit: number) => number} random */
+  #gives(op, isProtected, random) {
+    const name = isProtected ? "donateGuest" : "shareGuest";
     const list = Array.from({ length: random(5) }, () => frameOf(HOSTILE, random(PAGES)));
-    const block = name === "shareGuest" && random(4) === 0;
+    const block = !isProtected && random(4) === 0;
     const page = block ? random(2) * BLOCK_PAGES : random(PAGES);
-    const words = [frameOf(HOSTILE, page), block ? 0 : op.page, block ? BLOCK_PAGES : 1];
+    const gfn = block ? 0 : isProtected ? random(PAGES) : op.page;
+    const words = [frameOf(HOSTILE, page), gfn, block ? BLOCK_PAGES : 1, READ_WRITE];
     const machine = this.#thread.machines[HOSTILE];
-    const status = machine.hypercall(name, ...words, READ_WRITE, { memcache: list });
+    const status = machine.hypercall(name, ...words, { memcache: list });
     this.#thread.counts("CALLS");
     if (status >= 0) this.#thread.counts("ACCEPTED");
   }

@@ -13,6 +13,8 @@ import { PkvmThread } from "./thread.mjs";
 /** Operations of a thread in a round. */
 const ROUND = 300;
 const PLANT_ROUND = 1;
+/** Rounds after which the hostile machine is emptied. */
+const FRESH_ROUNDS = 3;
 
 /** Runs until the leader says stop, and gives everything back. @param {import("./thread.mjs").PkvmStart} start @param {(text: string) => void} say */
 export async function work(start, say) {
@@ -69,6 +71,7 @@ function lead(parts, barrier, round, elapsed) {
   const planted = plant !== undefined && round === PLANT_ROUND;
   if (planted) PKVM_PLANTS[plant].plant(parts);
   parts.quiet.check();
+  if (round % FRESH_ROUNDS === 0) parts.quiet.startAnew();
   const enough = rounds === undefined ? elapsed >= seconds * 1000 : round + 1 >= rounds;
   if (planted || (enough && plant === undefined)) barrier.stop();
 }
