@@ -82,6 +82,9 @@ import { header, objects, H_OBJECTS, OBJECT_BYTES } from "./layout";
 /** A hypervisor's: others look at it, and change it by hypercalls. */
 // @ts-ignore: decorator
 @inline export const GUARDED: u32 = 4194304;
+/** Of those one whose mappings have a lock of their own: faults take the read side of the mmu_lock. */
+// @ts-ignore: decorator
+@inline export const OWN_LOCK: u32 = 8388608;
 
 // Behind the fields of the object, on lines of their own.
 // @ts-ignore: decorator

@@ -47,8 +47,8 @@ export function reclaim(number: u32): i32 {
       if (takeFromDead(changetype<Pgt>(slot).lock, number) && !(flags & HAS_CLAIM)) flags |= HAS_WRITE;
     }
   }
-  releaseVms(number);
   releaseMachines(number);
+  releaseVms(number);
   cache.destroyAllOf(number);
   destroyAllOf(number);
   takeOver(threadSlot(number));

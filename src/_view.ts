@@ -1,4 +1,5 @@
 /** What a stage-2 page table shows of itself: entries, dumps, counts, shape. Nothing here changes it. */
+import { OPTION } from "./_abi.ts";
 import type { Context } from "./_context.ts";
 import { type EventGroup, type Granule, granuleOf } from "./_options.ts";
 import type { Counters, Shape, TableCore, TableUsage } from "./_table.ts";
@@ -211,22 +212,12 @@ export function isPointer(pointer: unknown): pointer is number {
   return Number.isInteger(pointer) && (pointer as number) >>> 0 === pointer;
 }
 
-/** The second word of the core's object of a page table: OPTION bits that it was made with. */
-const OPTIONS = 1;
-/** Among them, of a table that a VM made: its VMID is the VM's. */
-const OWN_VMID = 2_097_152;
-
-/** OPTION bits that a live page table was made with, whatever a handle says. */
-export function optionsOf(context: Context, pointer: number): number {
-  return context.u32[(pointer >>> 0) / 4 + OPTIONS] as number;
-}
-
 /** Whose a page table is: nobody may change what is a VM's, or a hypervisor's, but through them. */
 export function keeperOf(
   context: Context,
   pointer: number,
 ): "vm" | "guest" | "hypervisor" | "none" {
-  if ((optionsOf(context, pointer) & OWN_VMID) !== 0) return "vm";
+  if ((context.core.pgt_options(pointer) & OPTION.OWN_VMID) !== 0) return "vm";
   const guarded = context.core.pgt_guarded(pointer);
   if (guarded === 0) return "none";
   return guarded === 2 ? "guest" : "hypervisor";

@@ -12,8 +12,9 @@ import * as cache from "../cache";
 import { annotation, isValid, PROT_R, PROT_W, PROT_X } from "../descriptor";
 import { EAGAIN, EEXIST, EINVAL, ENOMEM, EPERM } from "../errno";
 import { leafLevel, levelShift } from "../geometry";
-import { setResult } from "../layout";
+import { setResult, shared } from "../layout";
 import { completeTlbi } from "../maintenance";
+import { settle } from "../operation";
 import { annotate, map } from "../visit/map";
 import { unmap } from "../visit/unmap";
 import { FORCE_PAGES, levelOf, look, seen } from "../walk";
@@ -83,6 +84,7 @@ function forgetDevices(m: Machine): void {
   }
   if (m.paLimit > from) unmap(m.hostTable, from, m.paLimit - from);
   completeTlbi(m.hostTable);
+  if (shared) settle(m.hostTable, false);
 }
 
 // ---- changes, with the host's lock and room reserved -------------------------------------------------------------------

@@ -22,6 +22,16 @@ import {
 // @ts-ignore: decorator
 @inline export function unlockBoth(m: Machine): void { releaseBoth(m.word(HOST_LOCK), m.word(HYP_LOCK)); }
 
+/** For whoever has to undo something, and cannot say that he could not: waits again and again, not for ever. */
+export function lockBothAtLast(m: Machine): i32 {
+  let result = lockBoth(m);
+  for (let rounds = ROUNDS; result != 0 && rounds; rounds--) result = lockBoth(m);
+  return result;
+}
+
+// @ts-ignore: decorator
+@inline export const ROUNDS: u32 = 64;
+
 function mapHyp(m: Machine, pfn: u64, count: u64): void {
   const pa = pfn << m.pageShift;
   hypMap(m.hypTable, pa - m.offset, count << m.pageShift, pa, RW, m.cache);
@@ -181,6 +191,9 @@ export function admit(m: Machine, list: usize, pfn: u64, count: u64): i32 {
   unlockBoth(m);
   return result;
 }
+
+/** Whether the host has a page to itself. */
+export function isHosts(m: Machine, pfn: u64): bool { return findPages(m, pfn, 1) == 0 && allHost(OWNED); }
 
 /** With both locks: the first page of a list goes back to the host: its frame. */
 export function dismiss(m: Machine, list: usize): u64 {

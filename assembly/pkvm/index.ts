@@ -6,12 +6,13 @@ import { Pgt } from "../pgt";
 import { unpack } from "../prot";
 import * as el1 from "./el1/operate";
 import { createGuest, usualVcpus } from "./el1/life";
-import { el1Of } from "./el1/object";
+import { el1Of, OF_THREAD } from "./el1/object";
 import { call } from "./hypercalls";
 import { returnHostPage, takeHostPages } from "./host_pages";
 import { addRegion, createMachine, machineAt, machineGeneration, regionAt } from "./machine";
 import { destroyMachine, initMachine } from "./machine_life";
 import { CAPACITY, createMemcache, destroyMemcache, memcacheAt, topUpMemcache } from "./memcache";
+import { beginWaiting } from "../sync/wait";
 import { indexOf } from "./vcpus";
 import { held, hold, HypVcpu, letGo, vcpuAt } from "./vms";
 import { EINVAL, ENOENT, ENOMEM } from "../errno";
@@ -89,6 +90,7 @@ export function pkvm_loaded(m: usize): u32 {
 }
 
 export function pkvm_host_page(m: usize): f64 {
+  beginWaiting();
   const page = takeHostPages(machineAt(m), 1);
   return page < 0 ? -ENOMEM : <f64>page;
 }
@@ -99,13 +101,14 @@ export function pkvm_host_page_free(m: usize, page: f64): void { returnHostPage(
 
 export function el1_create(m: usize, vcpus: u32, flags: u32, table: u32, events: u32): i32 {
   const count = vcpus ? vcpus : usualVcpus();
+  beginWaiting();
   return vcpuInside() ? refuse() : createGuest(machineAt(m), count, count, flags, table, events);
 }
 
 export function el1_destroy(pgt: usize): i32 { return el1.destroy(table(pgt)); }
 
 export function el1_map(pgt: usize, ia: f64, size: f64, pa: f64, prot: i32, flags: u32, cache: usize): i32 {
-  return el1.map(table(pgt), word(ia), word(size), word(pa), unpack(prot), flags, cache, el1.ownVcpu(table(pgt)));
+  return el1.map(table(pgt), word(ia), word(size), word(pa), unpack(prot), flags, cache, OF_THREAD);
 }
 
 export function el1_unmap(pgt: usize, ia: f64, size: f64): i32 { return el1.unmap(table(pgt), word(ia), word(size)); }
@@ -117,10 +120,10 @@ export function el1_test_clear_young(pgt: usize, ia: f64, size: f64, mkold: bool
 }
 
 export function el1_relax_perms(pgt: usize, ia: f64, prot: i32): i32 {
-  return el1.relaxPermissions(table(pgt), word(ia), unpack(prot), el1.ownVcpu(table(pgt)));
+  return el1.relaxPermissions(table(pgt), word(ia), unpack(prot), OF_THREAD);
 }
 
-export function el1_mkyoung(pgt: usize, ia: f64): i32 { return el1.makeYoung(table(pgt), word(ia), el1.ownVcpu(table(pgt))); }
+export function el1_mkyoung(pgt: usize, ia: f64): i32 { return el1.makeYoung(table(pgt), word(ia), OF_THREAD); }
 export function el1_split(pgt: usize): i32 { return el1.unsupported(table(pgt)); }
 
 export function el1_create_unlinked(pgt: usize): usize {
@@ -136,6 +139,8 @@ export function el1_mapping(pgt: usize, ia: f64): i32 {
 }
 
 export function el1_describe(pgt: usize): void {
+  for (let word: u32 = 0; word < 8; word++) setResult(word, 0);
+  if (!table(pgt).el1) return;
   const e = el1Of(table(pgt));
   setResult(0, e.machinePointer);
   setResult(1, e.handle);
@@ -148,11 +153,16 @@ export function el1_describe(pgt: usize): void {
 }
 
 /** So many EPERMs in a row on one gfn are told as EAGAIN, 0: any number. */
-export function el1_set_retry_limit(pgt: usize, limit: u32): void { el1Of(table(pgt)).limit = limit; }
+export function el1_set_retry_limit(pgt: usize, limit: u32): void {
+  if (table(pgt).el1) el1Of(table(pgt)).limit = limit;
+}
 
 // ---- memcaches -------------------------------------------------------------------------------------------------------------
 
-export function memcache_create(m: usize): usize { return createMemcache(machineAt(m)); }
+export function memcache_create(m: usize): usize {
+  beginWaiting();
+  return createMemcache(machineAt(m));
+}
 
 export function memcache_topup(cache: usize, pages: u32): i32 {
   return pages > CAPACITY ? -EINVAL : topUpMemcache(memcacheAt(cache), pages);

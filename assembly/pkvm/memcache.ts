@@ -45,7 +45,11 @@ export class Memcache {
 /** Pointer, or 0. */
 export function createMemcache(m: Machine): usize {
   const page = privatePages(1);
-  if (!page || acquire(m.word(LIST_LOCK)) != 0) return 0;
+  if (!page) return 0;
+  if (acquire(m.word(LIST_LOCK)) != 0) {
+    freePrivate(page, 1);
+    return 0;
+  }
   const cache = memcacheAt(page);
   cache.machine = changetype<usize>(m);
   cache.next = m.memcaches;

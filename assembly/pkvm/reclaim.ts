@@ -11,7 +11,8 @@ import { entryOf, letGoOf, RESERVED, vmAt } from "./vms";
 export function releaseMachines(number: u32): void {
   const end = objects + <usize>load<u32>(header, H_OBJECTS) * OBJECT_BYTES;
   for (let slot = objects; slot < end; slot += OBJECT_BYTES) {
-    if (atomic.load<u32>(slot) == MACHINE) releaseLocks(machineAt(atomic.load<u32>(slot, STATE_PAGE)), number);
+    const page = atomic.load<u32>(slot) == MACHINE ? <usize>atomic.load<u32>(slot, STATE_PAGE) : 0;
+    if (page) releaseLocks(machineAt(page), number);
   }
   leave(threadSlot(number));
   letGoOf(threadSlot(number));

@@ -28,7 +28,7 @@ function addVcpu(m: Machine, vm: HypVm, pfn: u64): i32 {
   if (index == vm.created || vm.dying) return -EINVAL;
   const result = admit(m, vm.list, pfn, 1);
   if (result != 0) return result;
-  vm.pages++;
+  atomic.add<u32>(changetype<usize>(vm), 1, offsetof<HypVm>("pages"));
   vcpuAt(vm, index).vmPointer = changetype<usize>(vm);
   vm.made = index + 1;
   return <i32>index;
@@ -39,7 +39,11 @@ function addVcpu(m: Machine, vm: HypVm, pfn: u64): i32 {
  * borrowed on another CPU, which is not in the middle of a call that needs it.
  */
 export function loadVcpu(m: Machine, handle: u64, index: u64, borrowed: bool, moves: bool): i32 {
-  if (load<u32>(thread, T_LOADED)) return -EINVAL;
+  const here = <usize>atomic.load<u32>(thread, T_LOADED);
+  if (here) {
+    if (borrowed || !changetype<HypVcpu>(here).borrowed) return -EINVAL;
+    putVcpu(); // that was not the caller's
+  }
   const word = m.word(VM_TABLE_LOCK);
   if (acquire(word) != 0) return -ETIMEDOUT;
   const vm = find(m, handle);

@@ -7,7 +7,7 @@ import { freePrivate, privatePages, unitsFor } from "../private";
 import { destroy } from "../visit/free";
 import { rootBytes, startLevelOf } from "../vtcr";
 import { completeTlbi, flushVmid } from "../maintenance";
-import { admit, dismiss, lockBoth, pin, unlockBoth, unpin, unpinLocked, unshareHypLocked } from "./hyp";
+import { admit, dismiss, lockBoth, lockBothAtLast, pin, unlockBoth, unpinLocked, unshareHypLocked } from "./hyp";
 import { returnHostPage } from "./host_pages";
 import { acquire, release } from "./locks";
 import { Machine, makeTable, MAX_VMS, PROTECTED_GUESTS, VM_TABLE_LOCK } from "./machine";
@@ -42,7 +42,10 @@ export function initVm(
       if (result == 0) {
         made.kvmPfn = kvmPfn;
         made.references = <u32>isKept;
-      } else unpin(m, kvmPfn, 1);
+      } else if (lockBothAtLast(m) == 0) {
+        unpinLocked(m, kvmPfn, 1);
+        unlockBoth(m);
+      }
     }
     if (result != 0 && !handle) store<u32>(entryOf(m, <u32>index), FREE);
   }
@@ -85,7 +88,7 @@ function makeVm(m: Machine, index: u32, vmPfn: u64, rootPfn: u64, vcpus: u32, fl
 }
 
 function undo(m: Machine, vm: HypVm): void {
-  if (lockBoth(m) == 0) { // who cannot have them keeps the pages
+  if (lockBothAtLast(m) == 0) { // else the pages stay the hypervisor's
     while (vm.admitted) dismiss(m, vm.list); // they are the caller's again
     unlockBoth(m);
   }

@@ -87,6 +87,8 @@ export class Context {
   vmid: u64;
   /** Under pKVM: pages for the hypervisor (mmu.ts); 0 none yet. */
   memcache: usize;
+  /** Its vCPU of the hypervisor's: index + 1; 0 none yet. */
+  hypVcpu: u32;
 
   // @ts-ignore: decorator
   @inline get vm(): Vm { return vmAt(this.vmPointer); }

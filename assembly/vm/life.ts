@@ -111,7 +111,7 @@ function putAll(vm: Vm): void {
     const context = contextOf(vm, id);
     if (!context) continue;
     putContext(contextAt(context));
-    mmu.dropMemcache(contextAt(context));
+    mmu.leaveMachine(contextAt(context));
   }
 }
 
@@ -148,7 +148,7 @@ export function destroyVm(vm: Vm): i32 {
 export function destroyContext(c: Context): void {
   putContext(c);
   keepRing(c.vm, c);
-  mmu.dropMemcache(c);
+  mmu.leaveMachine(c);
   removeContext(c);
 }
 

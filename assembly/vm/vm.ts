@@ -9,6 +9,7 @@
  *   +512    the change of a memslot, or the dirty log, that the owner of the slots_lock is at
  *   +2048   memslots: pointers of 512 pages, 64 records each
  *   +4096   vCPU contexts: pointers of up to 512
+ *   +6144   under pKVM: id + 1 of the context that has a vCPU of the hypervisor's, by its index
  */
 import { EINVAL, EMFILE, ENOMEM } from "../errno";
 import { H_OBJECTS, header } from "../layout";
@@ -62,6 +63,8 @@ import { freePrivate, privatePages, stateGeneration, STATE_PAGE, unitsFor } from
 @inline export const RECORDS: usize = 2048;
 // @ts-ignore: decorator
 @inline export const CONTEXTS: usize = 4096;
+// @ts-ignore: decorator
+@inline export const HYP_VCPUS: usize = 6144;
 // @ts-ignore: decorator
 @inline export const MAX_CONTEXTS: u32 = 512;
 

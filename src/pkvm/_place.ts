@@ -1,7 +1,6 @@
 /** A pKVM machine's place in the engine: its pointer while it is open, what never changes of it, what this thread has of it. */
 import { type Closable, type Context, disposed } from "../_context.ts";
 import { refusal, refuseLocked } from "../_outcome.ts";
-import { optionsOf } from "../_view.ts";
 import { EBUSY, Stage2Error, errnoError } from "../errors.ts";
 import type { Machine } from "./_shape.ts";
 import { CPU_BITS } from "./options.ts";
@@ -45,7 +44,7 @@ export class MachinePlace implements Machine, Closable {
     this.paBits = context.resultNumber(2);
     this.paLimit = 2 ** this.paBits;
     this.options = context.resultNumber(3);
-    this.table = optionsOf(context, this.host) & CPU_BITS;
+    this.table = core.pgt_options(this.host) & CPU_BITS;
     context.add(this);
   }
 

@@ -2,6 +2,7 @@
 import type { Context } from "../_context.ts";
 import { disposed } from "../_context.ts";
 import type { Shape } from "../_table.ts";
+import { isPointer } from "../_view.ts";
 import { Stage2Error } from "../errors.ts";
 import { flagOption, knownOptions } from "../range.ts";
 import { type VmFacts, vmCore } from "./_place.ts";
@@ -52,7 +53,7 @@ function checkedHandle(context: Context, handle: VmHandle): VmHandle {
   }
   if (engine !== context.id) throw new Stage2Error("FOREIGN", "the VM belongs to another engine");
   const core = vmCore(context);
-  const found = Number.isInteger(pointer) ? core.vm_generation(pointer as number) : 0;
+  const found = isPointer(pointer) ? core.vm_generation(pointer) : 0;
   if (found !== 0 && found === generation) return handle;
   throw disposed("VM");
 }

@@ -3,11 +3,12 @@ import { EBUSY, ENOMEM } from "../../errno";
 import { header, H_THREADS, shared } from "../../layout";
 import * as operate from "../../operate";
 import { settle } from "../../operation";
-import { LOCKLESS_AGING, Pgt } from "../../pgt";
+import { LOCKLESS_AGING, OWN_LOCK, Pgt } from "../../pgt";
 import { freePrivate, privatePages } from "../../private";
-import { shareHyp, unshareHyp } from "../hyp";
+import { isHosts, lockBothAtLast, ROUNDS, shareHyp, unlockBoth, unshareHypLocked } from "../hyp";
 import { returnHostPage, takeHostPages } from "../host_pages";
-import { Machine } from "../machine";
+import { Machine, MAPPINGS_LOCK, VM_TABLE_LOCK } from "../machine";
+import { nap } from "../../sync/wait";
 import { clear } from "../mappings/tree";
 import { createMemcache, destroyMemcache, memcacheAt } from "../memcache";
 import { initVcpu, putBorrowed } from "../vcpus";
@@ -21,12 +22,13 @@ export function createGuest(m: Machine, vcpus: u32, made: u32, flags: u32, table
   const page = privatePages(1);
   if (!page) return -ENOMEM;
   table &= ~LOCKLESS_AGING; // the mappings are read under the lock
+  if (m.has(MAPPINGS_LOCK)) table |= OWN_LOCK;
   const e = changetype<El1>(page);
   e.machinePointer = changetype<usize>(m);
   e.memcache = createMemcache(m);
   let result = e.memcache ? makeVm(e, m, vcpus, flags, table, events) : -ENOMEM;
-  for (let index: u32 = 0; index < made && result == 0; index++) result = addVcpu(e);
-  if (result != 0) endGuest(e, false);
+  for (let index: u32 = 0; index < made && result == 0; index++) result = min(addVcpu(e), 0);
+  if (result != 0) endAtLast(e);
   settleMachine(m);
   if (result != 0) return result;
   e.vm.pgt.el1 = page;
@@ -45,30 +47,30 @@ function makeVm(e: El1, m: Machine, vcpus: u32, flags: u32, table: u32, events: 
       e.vmPointer = changetype<usize>(made);
       return 0;
     }
-    unshareHyp(m, kvm);
+    if (lockBothAtLast(m) == 0) {
+      unshareHypLocked(m, kvm);
+      unlockBoth(m);
+    }
   }
-  if (kvm >= 0) returnHostPage(m, kvm);
-  if (vm >= 0) returnHostPage(m, vm);
-  for (let i: u32 = 0; root >= 0 && i < entryTablePages(m); i++) returnHostPage(m, root + i);
+  takeBack(m, kvm, 1);
+  takeBack(m, vm, 1);
+  takeBack(m, root, entryTablePages(m));
   return result;
 }
 
-/** One more vCPU, with a page of the host's. */
+/** Pages that were taken from the list, those that are the host's still, or again. */
+function takeBack(m: Machine, first: i64, count: u32): void {
+  for (let pfn = first; first >= 0 && pfn < first + count; pfn++) if (isHosts(m, pfn)) returnHostPage(m, pfn);
+}
+
+/** One more vCPU, with a page of the host's: its index. */
 export function addVcpu(e: El1): i32 {
   const pfn = takeHostPages(e.machine, 1);
   if (pfn < 0) return -ENOMEM;
   const index = initVcpu(e.machine, e.handle, pfn);
-  if (index >= 0) return 0;
+  if (index >= 0) return index;
   returnHostPage(e.machine, pfn);
   return index;
-}
-
-/** The vCPUs up to this one exist in the hypervisor. */
-export function prepareVcpu(pgt: Pgt, index: u32): i32 {
-  const e = el1Of(pgt);
-  let result = 0;
-  while (result == 0 && e.vm.made <= index) result = addVcpu(e);
-  return result;
 }
 
 /** Beside a guest's table, hypercalls change the host's and the hypervisor's: what went out of them is freed. */
@@ -93,6 +95,16 @@ export function destroyGuest(pgt: Pgt): i32 {
   const result = endGuest(e, true);
   if (result == 0) pgt.el1 = 0;
   return result;
+}
+
+/** The same for who cannot say that it is not possible now: a call of another thread may refer to the VM, or have a lock. */
+function endAtLast(e: El1): void {
+  const word = e.machine.word(VM_TABLE_LOCK);
+  let result = endGuest(e, false);
+  for (let rounds = ROUNDS; result != 0 && rounds; rounds--) {
+    nap<u32>(word, 0);
+    result = endGuest(e, false);
+  }
 }
 
 /** `keeps`: the object of the page table. */

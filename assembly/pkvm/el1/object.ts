@@ -7,7 +7,7 @@
  *   +128    the mappings: which frames the guest has at which gfn
  */
 import { EINVAL } from "../../errno";
-import { thread, T_LOADED } from "../../layout";
+import { thisThread, thread, T_LOADED } from "../../layout";
 import { Pgt } from "../../pgt";
 import { Machine, machineAt } from "../machine";
 import { Tree, treeAt } from "../mappings/tree";
@@ -53,11 +53,22 @@ export class El1 {
 // @ts-ignore: decorator
 @inline export function el1Of(pgt: Pgt): El1 { return changetype<El1>(pgt.el1); }
 
+/** In place of a vCPU's number: the one that this thread uses. No two threads have the same, if there are enough. */
+// @ts-ignore: decorator
+@inline export const OF_THREAD: u32 = u32.MAX_VALUE;
+
+function ofThread(e: El1): u32 {
+  const number = thisThread();
+  const vcpus = e.vm.made;
+  return number < vcpus ? number : vcpus ? number % vcpus : 0;
+}
+
 /**
  * The vCPU of this number on this CPU, in place of what the host's MMU code had there. One that was loaded by hand stays: -EINVAL, if it
  * is of another VM. `maps`: no other call that needs the vCPU runs, so it may come from another CPU.
  */
 export function loadFor(e: El1, index: u32, maps: bool): i32 {
+  if (index == OF_THREAD) index = ofThread(e);
   const loaded = atomic.load<u32>(thread, T_LOADED);
   if (loaded == <u32>changetype<usize>(vcpuAt(e.vm, index))) return 0;
   return loadOther(e, index, loaded, maps);

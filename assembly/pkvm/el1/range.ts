@@ -14,10 +14,15 @@ import { eraseHere } from "../mappings/erase";
 import { lockRead, lockWrite, unlock } from "./lock";
 import { El1, el1Of } from "./object";
 
-/** First gfn behind a range. */
-function endOf(m: Machine, ia: u64, size: u64): u64 {
-  const end = ia + size;
-  return (m.has(GFN_ROUNDING) ? end : size ? end + m.pageSize - 1 : 0) >> m.pageShift;
+/** First gfn behind the range that this thread goes through. */
+let end: u64 = 0;
+
+/** The first mapping of a range. An empty range has none, also inside a block. */
+function seekIn(e: El1, ia: u64, size: u64): bool {
+  const m = e.machine;
+  const start = ia >> m.pageShift;
+  end = (m.has(GFN_ROUNDING) ? ia + size : size ? ia + size + m.pageSize - 1 : 0) >> m.pageShift;
+  return end > start && seek(e.mappings, start);
 }
 
 // @ts-ignore: decorator
@@ -58,8 +63,7 @@ export function unmapGuest(pgt: Pgt, ia: u64, size: u64): i32 {
   let result = lockFor(e, true);
   if (result != 0) return result;
   const tree = e.mappings;
-  const end = endOf(e.machine, ia, size);
-  for (let found = seek(tree, ia >> e.machine.pageShift); found && gfn < end; found = next()) {
+  for (let found = seekIn(e, ia, size); found && gfn < end; found = next()) {
     result = unshare(e, gfn, order);
     if (result != 0) break;
     eraseHere(tree);
@@ -81,8 +85,7 @@ export function protectGuest(pgt: Pgt, ia: u64, size: u64): i32 {
   const e = el1Of(pgt);
   let result = lockFor(e, false);
   if (result != 0) return result;
-  const end = endOf(e.machine, ia, size);
-  for (let found = seek(e.mappings, ia >> e.machine.pageShift); found && gfn < end; found = next()) {
+  for (let found = seekIn(e, ia, size); found && gfn < end; found = next()) {
     result = e.vm.isProtected ? -EINVAL : writeProtectGuest(e.machine, e.vm, gfn, <u64>1 << order);
     if (result == 0) continue;
     e.warn();
@@ -97,9 +100,8 @@ export function ageGuest(pgt: Pgt, ia: u64, size: u64, clear: bool): i32 {
   const e = el1Of(pgt);
   const locked = lockFor(e, false);
   if (locked != 0) return locked;
-  const end = endOf(e.machine, ia, size);
   let young = false;
-  for (let found = seek(e.mappings, ia >> e.machine.pageShift); found && gfn < end; found = next()) {
+  for (let found = seekIn(e, ia, size); found && gfn < end; found = next()) {
     const result = e.vm.isProtected ? -EINVAL : testClearYoungGuest(e.machine, e.vm, gfn, <u64>1 << order, clear);
     if (result > 0 || (result < 0 && e.machine.has(ERROR_IS_YOUNG))) young = true;
     if (result < 0) e.warn();
@@ -114,9 +116,8 @@ export function flushMemory(pgt: Pgt, ia: u64, size: u64): i32 {
   const e = el1Of(pgt);
   const locked = lockFor(e, false);
   if (locked != 0) return locked;
-  const end = endOf(e.machine, ia, size);
   const shift = e.machine.pageShift;
-  for (let found = seek(e.mappings, ia >> shift); found && gfn < end; found = next()) {
+  for (let found = seekIn(e, ia, size); found && gfn < end; found = next()) {
     cleanDataCache(pgt, pfn << shift, e.machine.pageSize << order);
   }
   unlockFor(e);

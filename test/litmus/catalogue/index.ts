@@ -30,6 +30,8 @@ import { counts } from "./pkvm_counts.ts";
 import { hostPages } from "./pkvm_host.ts";
 import { guestMaps } from "./pkvm_maps.ts";
 import { protectedGuests } from "./pkvm_protected.ts";
+import { relaxing } from "./pkvm_relax.ts";
+import { guestEnds } from "./pkvm_teardown.ts";
 import { vmLives } from "./pkvm_vms.ts";
 import { bitmaps } from "./vm_bitmaps.ts";
 import { blocks } from "./vm_blocks.ts";
@@ -90,8 +92,10 @@ const machines: readonly Litmus[] = [
 ];
 const hypervisor: readonly Litmus[] = [
   ...guestMaps,
+  ...relaxing,
   ...counts,
   ...hostPages,
+  ...guestEnds,
   ...vmLives,
   ...protectedGuests,
 ];

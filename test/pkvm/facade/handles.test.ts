@@ -93,6 +93,8 @@ describe.each(MODES)("tables that are looked at (%s)", (mode) => {
         expect(errorOf(() => engine.attachStage2(view, options)).code).toBe("BAD_OPTION");
         expect(errorOf(() => engine.attachPkvmStage2(forged, options)).code).toBe("BAD_OPTION");
       }
+      const long = { ...vm.handle, pointer: vm.handle.pointer + 2 ** 32 };
+      expect(errorOf(() => engine.attachVm(long)).code).toBe("DISPOSED");
     }
   });
 });
