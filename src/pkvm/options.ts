@@ -57,10 +57,8 @@ export interface PkvmFeatures {
 
 /** A pKVM machine: physical memory, a host that the hypervisor does not trust, the hypervisor. */
 export interface PkvmOptions extends Partial<PkvmFeatures> {
-  /**
-   * Physical memory, up to 32 regions that do not overlap: page aligned. All else below 2^paBits are devices. Nor may they overlap
-   * the addresses that the engine's table pages have: from {@link EngineOptions.tablePhysicalBase} (default 1 GiB) on.
-   */
+  /** Physical memory, up to 32 regions, page aligned, that overlap neither each other nor the addresses of the engine's table pages:
+   * from {@link EngineOptions.tablePhysicalBase} (default 1 GiB) on. All else below 2^paBits are devices. */
   memory: readonly MemoryRegion[];
   /** Default: "default". */
   generation?: Generation;

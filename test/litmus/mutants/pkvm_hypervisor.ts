@@ -64,9 +64,9 @@ const ownership: readonly Mutant[] = [
     also: [
       {
         file: "pkvm/el1/operate.ts",
-        find: "const refused = begin(pgt, READ_SIDE);\n  if (refused != 0) return refused;\n  return end(pgt, relaxOf(pgt, ia, prot, vcpu));",
+        find: "const refused = enter(pgt, READ_SIDE);\n  if (refused != 0) return refused;\n  return end(pgt, relaxOf(pgt, ia, prot, vcpu));",
         replace:
-          "const refused = begin(pgt, MUTANT ? 0 /* NO_LOCK */ : READ_SIDE);\n  if (refused != 0) return refused;\n  return end(pgt, relaxOf(pgt, ia, prot, vcpu));",
+          "const refused = enter(pgt, MUTANT ? 0 /* NO_LOCK */ : READ_SIDE);\n  if (refused != 0) return refused;\n  return end(pgt, relaxOf(pgt, ia, prot, vcpu));",
       },
       {
         file: "single.ts",

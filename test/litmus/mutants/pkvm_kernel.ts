@@ -20,21 +20,21 @@ export const kernelMutants: readonly Mutant[] = [
     name: "faults-under-read-side",
     what: "faults take the read side of the mmu_lock, and mappings have no other lock",
     file: "pkvm/el1/operate.ts",
-    find: "return el1Of(pgt).machine.has(MAPPINGS_LOCK) ? READ_SIDE : WRITE_SIDE;",
-    replace: "return MUTANT || el1Of(pgt).machine.has(MAPPINGS_LOCK) ? READ_SIDE : WRITE_SIDE;",
+    find: "return pgt.has(OWN_LOCK) ? READ_SIDE : WRITE_SIDE;",
+    replace: "return MUTANT || pgt.has(OWN_LOCK) ? READ_SIDE : WRITE_SIDE;",
   },
   {
     name: "ages-without-mmu-lock",
     what: "mappings are aged one by one while others change them",
     file: "pkvm/el1/operate.ts",
-    find: "begin(pgt, AGING)",
+    find: "enter(pgt, AGING)",
     replace: "(MUTANT ? begin(pgt, 0 /* NO_LOCK */) : ORIGINAL)",
   },
   {
     name: "ages-under-no-lock",
     what: "mappings that have a lock of their own are aged under none",
     file: "pkvm/el1/operate.ts",
-    find: "begin(pgt, AGING)",
+    find: "enter(pgt, AGING)",
     replace: "(MUTANT ? begin(pgt, 0 /* NO_LOCK */) : ORIGINAL)",
     also: [
       {
@@ -48,17 +48,17 @@ export const kernelMutants: readonly Mutant[] = [
     name: "protects-without-mmu-lock",
     what: "mappings are write-protected one by one while others change them",
     file: "pkvm/el1/operate.ts",
-    find: "const refused = begin(pgt, WRITE_SIDE);\n  if (refused != 0) return refused;\n  return end(pgt, protectGuest(pgt, ia, size));",
+    find: "const refused = enter(pgt, WRITE_SIDE);\n  if (refused != 0) return refused;\n  return end(pgt, protectGuest(pgt, ia, size));",
     replace:
-      "const refused = begin(pgt, MUTANT ? 0 /* NO_LOCK */ : WRITE_SIDE);\n  if (refused != 0) return refused;\n  return end(pgt, protectGuest(pgt, ia, size));",
+      "const refused = enter(pgt, MUTANT ? 0 /* NO_LOCK */ : WRITE_SIDE);\n  if (refused != 0) return refused;\n  return end(pgt, protectGuest(pgt, ia, size));",
   },
   {
     name: "looks-without-lock",
     what: "a mapping is looked up while others change the tree",
     file: "pkvm/el1/operate.ts",
-    find: "const refused = begin(pgt, READ_SIDE);\n  if (refused != 0) return refused;\n  return end(pgt, describeBehind(pgt, ia));",
+    find: "const refused = enter(pgt, READ_SIDE);\n  if (refused != 0) return refused;\n  return end(pgt, describeBehind(pgt, ia));",
     replace:
-      "const refused = begin(pgt, MUTANT ? 0 /* NO_LOCK */ : READ_SIDE);\n  if (refused != 0) return refused;\n  return end(pgt, describeBehind(pgt, ia));",
+      "const refused = enter(pgt, MUTANT ? 0 /* NO_LOCK */ : READ_SIDE);\n  if (refused != 0) return refused;\n  return end(pgt, describeBehind(pgt, ia));",
   },
   {
     name: "map-overlooks-blocks",
