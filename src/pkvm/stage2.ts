@@ -7,7 +7,7 @@
  *     pkvm.pageState(0x8000_0000).guestMappings; // 1
  */
 import { KIND_STAGE2, OPTION } from "../_abi.ts";
-import type { Context } from "../_context.ts";
+import { type Context, disposed } from "../_context.ts";
 import { Stage2Operations } from "../_operations.ts";
 import { type EventGroup, eventMask } from "../_options.ts";
 import { type Ending, TableCore, checkPointer, reportedShape } from "../_table.ts";
@@ -155,14 +155,14 @@ export class PkvmStage2 extends Stage2Operations<HypMemcache> {
   /** Not supported: null, and a warning, as `pkvm_pgtable_stage2_create_unlinked`. */
   createUnlinked(request?: UnlinkedRequest): null {
     void request;
-    this.context.core.el1_create_unlinked(this.pointer);
+    this.context.core.el1_create_unlinked(this.#live);
     return null;
   }
 
   /** Not supported: a warning, as `pkvm_pgtable_stage2_free_unlinked`. */
   freeUnlinked(table?: null): void {
     void table;
-    this.context.core.el1_free_unlinked(this.pointer);
+    this.context.core.el1_free_unlinked(this.#live);
   }
 
   /**
@@ -215,7 +215,13 @@ export class PkvmStage2 extends Stage2Operations<HypMemcache> {
   }
 
   #described(index: number): number {
-    this.context.core.el1_describe(this.pointer);
+    this.context.core.el1_describe(this.#live);
     return this.context.resultNumber(index);
+  }
+
+  /** The core's pointer, if nobody who took the guest over has ended it. @throws Stage2Error `DISPOSED` */
+  get #live(): number {
+    if (this.table.isLive) return this.pointer;
+    throw disposed("page table");
   }
 }

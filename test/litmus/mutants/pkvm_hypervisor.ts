@@ -112,9 +112,9 @@ const lives: readonly Mutant[] = [
     name: "load-without-lock",
     what: "a vCPU is loaded without the table's lock",
     file: "pkvm/vcpus.ts",
-    find: "if (load<u32>(thread, T_LOADED)) return -EINVAL;\n  const word = m.word(VM_TABLE_LOCK);\n  if (acquire(word) != 0) return -ETIMEDOUT;",
+    find: "const word = m.word(VM_TABLE_LOCK);\n  if (acquire(word) != 0) return -ETIMEDOUT;\n  const vm = find(m, handle);\n  let result = -EINVAL;",
     replace:
-      "if (load<u32>(thread, T_LOADED)) return -EINVAL;\n  const word = m.word(VM_TABLE_LOCK);\n  if (!MUTANT && acquire(word) != 0) return -ETIMEDOUT;",
+      "const word = m.word(VM_TABLE_LOCK);\n  if (!MUTANT && acquire(word) != 0) return -ETIMEDOUT;\n  const vm = find(m, handle);\n  let result = -EINVAL;",
     also: [
       {
         file: "pkvm/vcpus.ts",

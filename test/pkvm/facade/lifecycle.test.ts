@@ -197,6 +197,16 @@ describe.each(MODES)("the life of its guests (%s)", (mode) => {
     const owner = engine.attachPkvmStage2(s2.handle, { own: true });
     owner.dispose();
     expect(pkvm.vms()).toEqual([]);
+    const uses = [
+      () => s2.map({ ipa: IPA, size: PAGE, pa: RAM, prot: Prot.RW }),
+      () => s2.unmap({ ipa: IPA, size: PAGE }),
+      () => s2.statistics,
+      () => s2.vmHandle,
+      () => s2.mappings().next(),
+      () => s2.createUnlinked(),
+      () => s2.freeUnlinked(),
+    ];
+    expect(uses.map((use) => errorOf(use).code)).toEqual(uses.map(() => "DISPOSED"));
     s2.dispose(); // nothing is left for it to do
   });
 });
