@@ -2,8 +2,6 @@
  * `stage2 replay`: replays recorded KVM traces and tells where the engine differs from what was recorded. By default the calls
  * of the page-table library are made again; with `--level vm` what the hosts were asked for is, and the calls are predicted.
  */
-import { writeFileSync } from "node:fs";
-import { inputError } from "../input.ts";
 import { HistoryRecorder } from "../replay/history.ts";
 import { readTrace } from "../replay/read.ts";
 import { replayTrace } from "../replay/replay.ts";
@@ -12,6 +10,7 @@ import { progressBar } from "./progress.ts";
 import { describeResults } from "./replay_table.ts";
 import { describeVmRun, replayVms } from "./replay_vm.ts";
 import { type Run, renderReport } from "./report/report.ts";
+import { checkReportFile, writeReportFile } from "./report/file.ts";
 import { renderVmReport } from "./report/vm.ts";
 import { EXIT, type Io, expandPaths, parseArguments, usageError } from "./shared.ts";
 
@@ -26,7 +25,7 @@ export async function replayCommand(argv: readonly string[], io: Io): Promise<nu
   checkLevel(values.level);
   if (positionals.length === 0) throw usageError("replay: no trace given");
   const files = expandPaths(positionals, SUFFIXES);
-  if (values.report !== undefined) writeReport(values.report, ""); // refuse a bad path before the work
+  if (values.report !== undefined) checkReportFile(values.report, files); // refuse a bad path before the work
   const replayLevel = values.level === "vm" ? replayAtVms : replayCalls;
   return replayLevel(files, values, io);
 }
@@ -40,7 +39,7 @@ interface Wanted {
 async function replayCalls(files: readonly string[], values: Wanted, io: Io): Promise<number> {
   const runs = await replayAll(files, io);
   const results = runs.map(({ result }) => result);
-  if (values.report !== undefined) writeReport(values.report, renderReport(runs));
+  if (values.report !== undefined) writeReportFile(values.report, renderReport(runs));
   if (values.json) io.out(JSON.stringify(results, null, 2));
   else io.out([describeResults(results), "", ...closing(results, values.report)].join("\n"));
   return results.every(({ ok }) => ok) ? EXIT.HOLDS : EXIT.DIFFERS;
@@ -49,7 +48,7 @@ async function replayCalls(files: readonly string[], values: Wanted, io: Io): Pr
 /** What VMs were asked for. */
 async function replayAtVms(files: readonly string[], values: Wanted, io: Io): Promise<number> {
   const results = await replayVms(files, io);
-  if (values.report !== undefined) writeReport(values.report, renderVmReport(results));
+  if (values.report !== undefined) writeReportFile(values.report, renderVmReport(results));
   io.out(values.json ? JSON.stringify(results, null, 2) : describeVmRun(results, values.report));
   return results.every(({ ok }) => ok) ? EXIT.HOLDS : EXIT.DIFFERS;
 }
@@ -92,12 +91,4 @@ async function replayAll(files: readonly string[], io: Io): Promise<Run[]> {
     bar.stop();
   }
   return runs;
-}
-
-function writeReport(path: string, html: string): void {
-  try {
-    writeFileSync(path, html);
-  } catch {
-    throw inputError(path, "cannot be written");
-  }
 }

@@ -231,7 +231,10 @@ function hostPages(
   shift: number,
 ): { pa: number; size: number } {
   if (given === null) return { pa: 0, size: 0 };
-  if (given !== undefined) return checkedSpan("hostPages", given, shift);
+  if (given !== undefined) {
+    knownOptions("hostPages", fields(given), ["pa", "size"]);
+    return checkedSpan("hostPages", given, shift);
+  }
   const usable = regions.filter(({ noMap }) => !noMap);
   const [largest] = [...usable].sort((a, b) => b.size - a.size);
   if (largest === undefined) return { pa: 0, size: 0 };

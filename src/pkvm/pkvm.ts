@@ -94,6 +94,7 @@ export class Pkvm extends PkvmShown implements Disposable {
   /**
    * A hypercall, as anybody may make it: by name, or by a number that may mean nothing. The arguments are any 64-bit words; those that
    * are left out are 0. The last argument may be {@link CallOptions}. 0, a value, a negative errno, or {@link NOT_SUPPORTED}.
+   * -110 (ETIMEDOUT): another thread did not let go of a lock of the hypervisor's; one that ended is {@link Engine.reclaimThread}'s.
    * @throws Stage2Error `BAD_OPTION`: no call has this name, what is handed in is no word, or a list is none that pages could leave, or goes
    *   with a call that takes none. What a call does not like is its result.
    */

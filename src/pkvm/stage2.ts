@@ -84,7 +84,8 @@ const destroyGuest: Ending = (core, pointer) => core.el1_destroy(pointer);
  * block (2 MiB with 4K pages) where the machine has `blocks` (else `EINVAL`); `prot` is R, W and X alone; {@link split} and
  * {@link createUnlinked} do not exist; a TLB flush is one of the VMID. What the hypervisor refuses is thrown with its errno: `EPERM` for a
  * page that is not the host's to share. Leaves have its state of the page in software bits of their `prot`; those of a protected guest
- * have R, W and X, whatever {@link map} was told. Of a range that leaves the input space only {@link map}, {@link relaxPerms} and
+ * have R, W and X, whatever {@link map} was told: {@link wrprotect}, {@link relaxPerms} and {@link mkyoung} of such a page are refused
+ * (`EINVAL`, and a warning), and it is never young. Of a range that leaves the input space only {@link map}, {@link relaxPerms} and
  * {@link mkyoung} say `ERANGE`: all else does what is to be done to mappings in it, of which there are none.
  *
  * Operations take the lock that they need by themselves, as with {@link Stage2Options.locking}: {@link relaxPerms}, {@link mkyoung} and
@@ -166,7 +167,8 @@ export class PkvmStage2 extends Stage2Operations<HypMemcache> {
   }
 
   /**
-   * What the host notes of the range (default: all), ascending; lazy. It is what the guest's table holds, wherever no lock is held.
+   * What the host notes of the range (default: all), ascending; lazy. It is what the guest's table holds,
+   * wherever no lock is held; but for pages that were taken back from a protected guest by force, until they are unmapped.
    * @throws Stage2Error `BAD_ADDRESS`, `BAD_SIZE`; `ETIMEDOUT`, `EDEADLK`, `EBUSY` as {@link MmuLock.read}
    */
   *mappings(range?: Range): Generator<PkvmMapping, void, undefined> {

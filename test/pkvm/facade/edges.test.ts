@@ -39,4 +39,33 @@ describe("a protected PkvmStage2", () => {
     expect([...s2.leaves()].map(({ prot }) => prot & Prot.RWX)).toEqual([Prot.RWX]);
     expect(b.pkvm.hostStage2.vmid).toBe(0);
   });
+
+  it("is neither write-protected nor aged", () => {
+    const b = bed();
+    const s2 = b.keep(b.pkvm.stage2({ protectedGuest: true }));
+    const range = { ipa: IPA, size: PAGE };
+    s2.map({ ...range, pa: b.page() * PAGE, prot: Prot.RWX });
+    const [before] = [...s2.leaves()];
+    const refused = [
+      () => s2.wrprotect(range),
+      () => s2.relaxPerms({ ipa: IPA, prot: Prot.R }),
+      () => s2.mkyoung(IPA),
+    ].map((operation) => errorOf(operation).code);
+    expect(refused).toEqual(["EINVAL", "EINVAL", "EINVAL"]);
+    expect(s2.warnings).toBeGreaterThanOrEqual(1);
+    expect(s2.testClearYoung(range)).toBe(false);
+    expect([...s2.leaves()]).toEqual([before]);
+  });
+
+  it("keeps the note of a page that was taken back by force, until it is unmapped", () => {
+    const b = bed();
+    const s2 = b.keep(b.pkvm.stage2({ protectedGuest: true }));
+    const pfn = b.page();
+    s2.map({ ipa: IPA, size: PAGE, pa: pfn * PAGE, prot: Prot.RWX });
+    expect(b.call("forceReclaim", pfn)).toBe(0);
+    expect([...s2.leaves()]).toEqual([]);
+    expect([...s2.mappings()]).toEqual([{ ipa: IPA, pa: pfn * PAGE, size: PAGE }]);
+    s2.unmap({ ipa: IPA, size: PAGE });
+    expect([...s2.mappings()]).toEqual([]);
+  });
 });

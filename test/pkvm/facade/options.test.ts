@@ -56,6 +56,12 @@ const REFUSED: readonly [what: string, options: unknown, code: string][] = [
   ["52-bit addresses without LPA2", { memory, paBits: 52 }, "BAD_OPTION"],
   ["an offset of half a page", { memory, hypVaOffset: PAGE / 2 }, "BAD_OPTION"],
   ["host pages of half a page", { memory, hostPages: { pa: RAM, size: PAGE / 2 } }, "BAD_OPTION"],
+  [
+    "host pages with an unknown name",
+    { memory, hostPages: { pa: RAM, size: PAGE, n: 1 } },
+    "BAD_OPTION",
+  ],
+  ["host pages that are no object", { memory, hostPages: 5 }, "BAD_OPTION"],
   ["host pages that are no memory", { memory, hostPages: { pa: 0, size: PAGE } }, "EINVAL"],
   ["an offset above the memory", { memory, hypVaOffset: RAM + PAGE }, "EINVAL"],
   ["an unknown event group", { memory, events: ["page"] }, "BAD_OPTION"],

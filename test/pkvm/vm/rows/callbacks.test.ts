@@ -1,6 +1,3 @@
 /** Callbacks that do not behave, over pKVM. */
-import { notApplicable } from "../kind.ts";
-import { MEMCACHE } from "../reasons.ts";
+import "../kind.ts";
 import "../../../vm/rows/callbacks.test.ts";
-
-notApplicable(MEMCACHE, ["resolve throws: the error passes"]);
