@@ -20,7 +20,7 @@
 // @ts-ignore: decorator
 @inline export const MAGIC: u64 = 0x0032_4547_4154_53f7; // 0xf7 "STAGE2" 0
 // @ts-ignore: decorator
-@inline export const VERSION: u32 = 4;
+@inline export const VERSION: u32 = 5;
 
 // Header: identity (written once, MAGIC last) ------------------------------------------------------------
 // @ts-ignore: decorator
