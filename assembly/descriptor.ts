@@ -89,6 +89,10 @@
 @inline export const PROT_DEVICE: u64 = 1 << 3;
 // @ts-ignore: decorator
 @inline export const PROT_NORMAL_NC: u64 = 1 << 4;
+// @ts-ignore: decorator
+@inline export const PROT_RW: u64 = PROT_R | PROT_W;
+// @ts-ignore: decorator
+@inline export const PROT_RWX: u64 = PROT_RW | PROT_X;
 
 /** The last level: its leaves are pages. */
 // @ts-ignore: decorator

@@ -12,13 +12,12 @@ import * as events from "./events";
 import { leafLevel, leafSizes, levelShift, stage2Levels } from "./geometry";
 import {
   argument, BATCH_RECORDS, header, H_BUDGET, H_EVENTS, H_PEAK, H_PHYS, H_RETIRING, H_THREADS, H_UNITS, H_USED, overhead, pool,
-  ring, scratch, setResult, share, shared, S_ARGS, S_BATCH, thisThread, VERSION,
+  ring, scratch, setResult, share, S_ARGS, S_BATCH, thisThread, VERSION,
 } from "./layout";
 import * as monitor from "./monitor";
 import { word } from "./number";
 import * as operate from "./operate";
-import { beginLast, bury, end, ownResult, READ_SIDE, refuse, settle, settleAll, settleLast, settleOrphans, takeLock, vcpuInside, WRITE_SIDE } from "./operation";
-import { releaseTable } from "./holders";
+import { ownResult, READ_SIDE, refuse, settle, settleAll, settleOrphans, takeLock, vcpuInside, WRITE_SIDE } from "./operation";
 import { GUARDED, HVHE, HYP, liveGeneration, LPA2, Pgt, setEvents, tableOf } from "./pgt";
 import { putVcpu } from "./pkvm/vcpus";
 import * as pools from "./pool";

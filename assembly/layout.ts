@@ -175,7 +175,7 @@
 // @ts-ignore: decorator
 @inline export const T_HELD: usize = 116; // VM of a hypervisor that a call of this thread refers to; 0 none
 // @ts-ignore: decorator
-@inline export const T_MAPPINGS: usize = 108; // lock of a guest's mappings that it has, with 1 for the read side (pkvm/el1_lock.ts)
+@inline export const T_MAPPINGS: usize = 108; // lock of a guest's mappings that it has, with 1 for the read side (pkvm/el1/lock.ts)
 
 // Scratch: what one call of one thread needs. Visitors that can be alive together have places of their own --------
 // @ts-ignore: decorator

@@ -127,7 +127,7 @@ export class Pgt {
   vmidWord: u32;
   /** Tells this object from others that had its slot before; survives the clearing of the slot. */
   generation: u32;
-  /** What the host keeps of a guest whose table is the hypervisor's (pkvm/el1.ts); 0: the table is the host's own. */
+  /** What the host keeps of a guest whose table is the hypervisor's (pkvm/el1/object.ts); 0: the table is the host's own. */
   el1: usize;
 
   // @ts-ignore: decorator

@@ -3,7 +3,7 @@
  * last one it is the host's alone again. Everything that changes a guest's table is under its lock, and what changes whose a page is
  * under the host's lock too.
  */
-import { isValid, LAST_LEVEL, PROT_R, PROT_W, PROT_X } from "../descriptor";
+import { isValid, LAST_LEVEL, PROT_RWX } from "../descriptor";
 import { E2BIG, EBUSY, EINVAL, ENOENT, ENOMEM, EPERM, ERANGE, ETIMEDOUT } from "../errno";
 import * as cache from "../cache";
 import { levelShift } from "../geometry";
@@ -16,14 +16,11 @@ import { Found, levelOf, look, seen } from "../walk";
 import { acquire, acquireBoth, release, releaseBoth } from "./locks";
 import { HOST_LOCK, Machine, PAGES } from "./machine";
 import {
-  allHost, fillBlock, findPages, first, hostState, isBlockOf, isFrameRange, last, leaves, OWNED, pageAt, pointAt, setHostState, setLeaves, SHARED_BORROWED, SHARED_ONCE,
+  allHost, fillBlock, findPages, first, hostState, isBlockOf, isFrameRange, last, leaves, OWNED, pageAt, pointAt, RECORD, setHostState, setLeaves, SHARED_BORROWED, SHARED_ONCE,
   SHARED_OWNED, STATE_SHIFT, UNSHARED,
 } from "./page";
 import { addressOf, stateIn } from "./leaf";
 import { HypVcpu, HypVm } from "./vms";
-
-// @ts-ignore: decorator
-@inline const RWX: u64 = PROT_R | PROT_W | PROT_X;
 
 // ---- table pages ---------------------------------------------------------------------------------------------------------
 
@@ -69,7 +66,7 @@ function isSize(m: Machine, frames: u64, count: u64): bool {
 
 /** The caller has refilled the vCPU's memcache. */
 export function shareGuest(m: Machine, vcpu: HypVcpu, pfn: u64, gfn: u64, count: u64, prot: u64): i32 {
-  if (prot & ~RWX || !isFrameRange(m, pfn, count) || !isSize(m, pfn | gfn, count)) return -EINVAL;
+  if (prot & ~PROT_RWX || !isFrameRange(m, pfn, count) || !isSize(m, pfn | gfn, count)) return -EINVAL;
   const vm = vcpu.vm;
   const result = acquireBoth(m.word(HOST_LOCK), vm.lock);
   if (result != 0) return result;
@@ -102,7 +99,7 @@ function share(m: Machine, vm: HypVm, vcpu: HypVcpu, pfn: u64, gfn: u64, count: 
 
 /** One more leaf on each of the pages found. */
 function lend(): void {
-  for (let page = first; page < last; page += 8) {
+  for (let page = first; page < last; page += RECORD) {
     setHostState(page, SHARED_OWNED);
     setLeaves(page, leaves(page) + 1);
   }
@@ -110,7 +107,7 @@ function lend(): void {
 
 /** One leaf less; with the last one the page is the host's alone. */
 function takeBack(): void {
-  for (let page = first; page < last; page += 8) {
+  for (let page = first; page < last; page += RECORD) {
     const left = leaves(page) - 1;
     setLeaves(page, left);
     if (!left) setHostState(page, OWNED);
@@ -120,7 +117,7 @@ function takeBack(): void {
 /** The pages found: the host's alone, or shared with guests only, and not too often. */
 function mayShare(): i32 {
   let saturated = false;
-  for (let page = first; page < last; page += 8) {
+  for (let page = first; page < last; page += RECORD) {
     const state = hostState(page);
     if (state != OWNED && (state != SHARED_OWNED || !leaves(page))) return -EPERM;
     if (leaves(page) == u32.MAX_VALUE) saturated = true;
@@ -147,7 +144,7 @@ export function unshare(m: Machine, vm: HypVm, ipa: u64, count: u64): i32 {
   const isOnce = isBlockOf(SHARED_ONCE);
   if (!isOnce) {
     if (!allHost(SHARED_OWNED)) return -EPERM;
-    for (let page = first; page < last; page += 8) if (!leaves(page)) return -EINVAL;
+    for (let page = first; page < last; page += RECORD) if (!leaves(page)) return -EINVAL;
   }
   unmapGuest(vm, ipa, count << m.pageShift); // first: no guest stores into a page that is called the host's alone
   if (isOnce) fillBlock(UNSHARED);
@@ -182,7 +179,7 @@ export function testClearYoungGuest(m: Machine, vm: HypVm, gfn: u64, count: u64,
 }
 
 export function relaxGuest(m: Machine, vm: HypVm, gfn: u64, prot: u64): i32 {
-  if (prot & ~RWX) return -EINVAL;
+  if (prot & ~PROT_RWX) return -EINVAL;
   if (!isGuestRange(vm, gfn, 1)) return -ERANGE;
   if (acquire(vm.lock) != 0) return -ETIMEDOUT;
   const result = relaxPermissions(vm.pgt, gfn << m.pageShift, prot);

@@ -2,7 +2,7 @@
  * Memory of protected guests: the host gives it away, page by page, and the guest lends back what it wants the host to see. The host can
  * take a page back by force: it finds zeros, and the guest finds out.
  */
-import { isValid, LAST_LEVEL, PROT_R, PROT_W, PROT_X } from "../descriptor";
+import { isValid, LAST_LEVEL, PROT_RWX } from "../descriptor";
 import { E2BIG, EAGAIN, EFAULT, EHWPOISON, EINVAL, ENOENT, ENOMEM, EPERM, ERANGE, ETIMEDOUT } from "../errno";
 import { cleanDataCache, completeTlbi } from "../maintenance";
 import { pointerTo } from "../memory";
@@ -17,9 +17,6 @@ import {
   findPages, first, hostState, isFrameRange, NOPAGE, OWNED, pageAt, regionOf, setHostState, SHARED_BORROWED, SHARED_OWNED, STATE_SHIFT,
 } from "./page";
 import { find, HANDLE_OFFSET, HypVcpu, HypVm } from "./vms";
-
-// @ts-ignore: decorator
-@inline const RWX: u64 = PROT_R | PROT_W | PROT_X;
 
 /** The caller has refilled the vCPU's memcache. */
 export function donateGuest(m: Machine, vcpu: HypVcpu, pfn: u64, gfn: u64): i32 {
@@ -47,7 +44,7 @@ function donate(m: Machine, vm: HypVm, vcpu: HypVcpu, pfn: u64, gfn: u64): i32 {
   if (reserve(m, m.pageSize, 0) != 0) return -ENOMEM;
   setEntry(m, pa, m.pageSize, guestAnnotation(vm.index, gfn));
   setHostState(first, NOPAGE);
-  map(pgt, gfn << m.pageShift, m.pageSize, pa, RWX, 0, vm.cache);
+  map(pgt, gfn << m.pageShift, m.pageSize, pa, PROT_RWX, 0, vm.cache);
   settlePages(vm, vcpu, before);
   return 0;
 }
@@ -84,7 +81,7 @@ function lend(m: Machine, vm: HypVm, gfn: u64, lends: bool): i32 {
   else setEntry(m, pa, m.pageSize, guestAnnotation(vm.index, gfn));
   setHostState(page, lends ? SHARED_BORROWED : NOPAGE);
   // The leaf differs in software bits only: one store, nothing that a TLB has becomes wrong.
-  map(vm.pgt, ipa, m.pageSize, pa, RWX | <u64>(lends ? SHARED_OWNED : OWNED) << STATE_SHIFT, 0, vm.cache);
+  map(vm.pgt, ipa, m.pageSize, pa, PROT_RWX | <u64>(lends ? SHARED_OWNED : OWNED) << STATE_SHIFT, 0, vm.cache);
   return 0;
 }
 

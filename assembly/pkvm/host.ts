@@ -9,7 +9,7 @@
  *   3 << 2, gfn << 12   a guest's; index of its VM in 63:56
  */
 import * as cache from "../cache";
-import { annotation, isValid, PROT_R, PROT_W, PROT_X } from "../descriptor";
+import { annotation, isValid, PROT_RW, PROT_RWX } from "../descriptor";
 import { EAGAIN, EEXIST, EINVAL, ENOMEM, EPERM } from "../errno";
 import { leafLevel, levelShift } from "../geometry";
 import { setResult, shared } from "../layout";
@@ -27,9 +27,6 @@ import { regionOf, spanBase, spanEnd, STATE_SHIFT } from "./page";
 @inline export const HYPERVISOR: u32 = 1;
 // @ts-ignore: decorator
 @inline export const GUEST: u32 = 3;
-
-// @ts-ignore: decorator
-@inline const RWX: u64 = PROT_R | PROT_W | PROT_X;
 
 /** The annotation of a page that was given to a guest. */
 // @ts-ignore: decorator
@@ -98,13 +95,13 @@ export function setEntry(m: Machine, pa: u64, bytes: u64, entry: u64): void {
 /** Memory comes back to the host: lazily, or mapped at once in the newest generation. */
 export function giveToHost(m: Machine, pa: u64, bytes: u64): void {
   if (!m.has(PROTECTED_GUESTS)) return setEntry(m, pa, bytes, 0);
-  map(m.hostTable, pa, bytes, pa, RWX, 0, m.cache);
+  map(m.hostTable, pa, bytes, pa, PROT_RWX, 0, m.cache);
   completeTlbi(m.hostTable);
 }
 
 /** One page with a state of its own: only a table of pages can hold that. */
 export function lendToHost(m: Machine, pa: u64, state: u64): void {
-  map(m.hostTable, pa, m.pageSize, pa, RWX | state << STATE_SHIFT, FORCE_PAGES, m.cache);
+  map(m.hostTable, pa, m.pageSize, pa, PROT_RWX | state << STATE_SHIFT, FORCE_PAGES, m.cache);
   completeTlbi(m.hostTable);
 }
 
@@ -150,7 +147,7 @@ function mapAround(m: Machine, pa: u64): i32 {
   if (level == 3) size = m.pageSize;
   const start = pa & ~(size - 1);
   const full = reserveMap(m, m.minPages, isMemory);
-  return full != 0 ? full : map(m.hostTable, start, size, start, isMemory ? RWX : PROT_R | PROT_W, 0, m.cache);
+  return full != 0 ? full : map(m.hostTable, start, size, start, isMemory ? PROT_RWX : PROT_RW, 0, m.cache);
 }
 
 /** host_stage2_idmap: with anything but the usual permissions by pages, as the table is the only place that says so. */
@@ -165,7 +162,7 @@ export function mapHost(m: Machine, pa: u64, bytes: u64, prot: u64): i32 {
     at = (at & ~(size - 1)) + size;
   }
   if (result == 0) result = reserveMap(m, tablesFor(m, bytes), isMemory && bytes <= spanEnd - pa);
-  const usual = prot == (isMemory ? RWX : PROT_R | PROT_W);
+  const usual = prot == (isMemory ? PROT_RWX : PROT_RW);
   if (result == 0) result = map(m.hostTable, pa, bytes, pa, prot, usual ? 0 : FORCE_PAGES, m.cache);
   unreserve(m);
   release(m.word(HOST_LOCK));

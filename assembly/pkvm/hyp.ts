@@ -2,7 +2,7 @@
  * Pages between host and hypervisor: shared, donated, pinned; and the host's pages that the secure world borrows, which only the host's
  * side knows. Every transition checks all of its pages, in the order of the table, before it changes the first one.
  */
-import { annotation, PROT_R, PROT_W } from "../descriptor";
+import { annotation, PROT_RW } from "../descriptor";
 import { EBUSY, EINVAL, EPERM } from "../errno";
 import { completeTlbi } from "../maintenance";
 import { hypMap, hypUnmap } from "../visit/hyp";
@@ -10,12 +10,9 @@ import { giveToHost, HYPERVISOR, reserve, setEntry, unreserve } from "./host";
 import { acquire, acquireBoth, release, releaseBoth } from "./locks";
 import { FFA_UNCHECKED, HOST_LOCK, HYP_LOCK, Machine, MAP_SHARED_HYP } from "./machine";
 import {
-  allHost, allHyp, findPages, first, frameOf, last, leaves, MAX_REFERENCES, NOPAGE, OWNED, references, setAllHost, setAllHyp, setLeaves, setReferences,
+  allHost, allHyp, findPages, first, frameOf, last, leaves, MAX_REFERENCES, NOPAGE, OWNED, RECORD, references, setAllHost, setAllHyp, setLeaves, setReferences,
   SHARED_BORROWED, SHARED_OWNED,
 } from "./page";
-
-// @ts-ignore: decorator
-@inline const RW: u64 = PROT_R | PROT_W;
 
 // @ts-ignore: decorator
 @inline export function lockBoth(m: Machine): i32 { return acquireBoth(m.word(HOST_LOCK), m.word(HYP_LOCK)); }
@@ -34,7 +31,7 @@ export function lockBothAtLast(m: Machine): i32 {
 
 function mapHyp(m: Machine, pfn: u64, count: u64): void {
   const pa = pfn << m.pageShift;
-  hypMap(m.hypTable, pa - m.offset, count << m.pageShift, pa, RW, m.cache);
+  hypMap(m.hypTable, pa - m.offset, count << m.pageShift, pa, PROT_RW, m.cache);
 }
 
 function unmapHyp(m: Machine, pfn: u64, count: u64): void {
@@ -90,7 +87,7 @@ export function pin(m: Machine, pfn: u64, count: u64): i32 {
   if (result == 0 && any(MAX_REFERENCES)) result = -EBUSY;
   if (result == 0) result = reserve(m, 0, count << m.pageShift);
   if (result == 0) {
-    for (let page = first; page < last; page += 8, pfn++) {
+    for (let page = first; page < last; page += RECORD, pfn++) {
       const held = references(page);
       if (!held && !m.has(MAP_SHARED_HYP)) mapHyp(m, pfn, 1);
       setReferences(page, held + 1);
@@ -103,7 +100,7 @@ export function pin(m: Machine, pfn: u64, count: u64): i32 {
 
 /** Whether a page found has so many references. */
 function any(count: u32): bool {
-  for (let page = first; page < last; page += 8) if (references(page) == count) return true;
+  for (let page = first; page < last; page += RECORD) if (references(page) == count) return true;
   return false;
 }
 
@@ -120,7 +117,7 @@ export function unpinLocked(m: Machine, pfn: u64, count: u64): i32 {
   let result = findPages(m, pfn, count);
   if (result == 0 && (any(0) || !allHyp(SHARED_BORROWED))) result = -EINVAL;
   if (result == 0) {
-    for (let page = first; page < last; page += 8, pfn++) {
+    for (let page = first; page < last; page += RECORD, pfn++) {
       const held = references(page) - 1;
       setReferences(page, held);
       if (!held && !m.has(MAP_SHARED_HYP)) unmapHyp(m, pfn, 1);
@@ -159,7 +156,7 @@ export function hypDonateHost(m: Machine, pfn: u64, count: u64): i32 {
   if (result != 0) return result;
   result = findPages(m, pfn, count);
   if (result == 0 && !(allHyp(OWNED) && allHost(NOPAGE))) result = -EPERM;
-  for (let page = first; page < last && result == 0; page += 8) if (references(page)) result = -EBUSY;
+  for (let page = first; page < last && result == 0; page += RECORD) if (references(page)) result = -EBUSY;
   if (result == 0) giveBack(m, pfn, count);
   unlockBoth(m);
   return result;
@@ -181,7 +178,7 @@ export function admit(m: Machine, list: usize, pfn: u64, count: u64): i32 {
   if (result != 0) return result;
   result = donate(m, pfn, count);
   if (result == 0) {
-    for (let page = first; page < last; page += 8) {
+    for (let page = first; page < last; page += RECORD) {
       setReferences(page, 1);
       setLeaves(page, load<u32>(list));
       store<u32>(list, <u32>page);
@@ -231,6 +228,6 @@ export function unshareFfa(m: Machine, pfn: u64, count: u64): i32 {
 }
 
 function noLeaves(): bool {
-  for (let page = first; page < last; page += 8) if (leaves(page)) return false;
+  for (let page = first; page < last; page += RECORD) if (leaves(page)) return false;
   return true;
 }

@@ -1,7 +1,7 @@
 /** The ABI of pKVM: machines, hypercalls, and the host's side of guests. */
 import { argument, setResult, thread, T_LOADED, T_MACHINE } from "../layout";
 import { word } from "../number";
-import { beginLast, refuse, vcpuInside } from "../operation";
+import { refuse, vcpuInside } from "../operation";
 import { Pgt } from "../pgt";
 import { unpack } from "../prot";
 import * as el1 from "./el1/operate";

@@ -93,7 +93,7 @@ export class Machine {
   /** Page tables: the host's stage 2 (identity), and the hypervisor's stage 1. */
   host: usize;
   hyp: usize;
-  /** Pages for both, so that no change stops half way (reserve.ts). */
+  /** Pages for both, so that no change stops half way (host.ts). */
   cache: usize;
   /** Table pages that the host's stage 2 may have. */
   quota: u32;

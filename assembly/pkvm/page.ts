@@ -27,6 +27,8 @@ import { Machine, NOMAP, Region, regionAt } from "./machine";
 // @ts-ignore: decorator
 @inline export const RECORD_SHIFT: u32 = 3;
 // @ts-ignore: decorator
+@inline export const RECORD: usize = 1 << RECORD_SHIFT;
+// @ts-ignore: decorator
 @inline export const MAX_REFERENCES: u32 = 0xffff;
 
 // @ts-ignore: decorator
@@ -119,12 +121,12 @@ export function pointAt(page: usize, count: u64): void {
 
 /** Whether the host's state of all pages found is this one. */
 export function allHost(state: u32): bool {
-  for (let page = first; page < last; page += 8) if (hostState(page) != state) return false;
+  for (let page = first; page < last; page += RECORD) if (hostState(page) != state) return false;
   return true;
 }
 
 export function allHyp(state: u32): bool {
-  for (let page = first; page < last; page += 8) if (hypState(page) != state) return false;
+  for (let page = first; page < last; page += RECORD) if (hypState(page) != state) return false;
   return true;
 }
 
@@ -139,22 +141,22 @@ export function allHyp(state: u32): bool {
 
 /** Whether the records of a block found are all this one. A single page is never worth it. */
 export function isBlockOf(record: u64): bool {
-  if (last - first < 16) return false;
+  if (last - first < 2 * RECORD) return false;
   const all = i64x2.splat(record);
   let difference = i64x2.splat(0);
-  for (let pair = first; pair < last; pair += 16) difference = v128.or(difference, v128.xor(v128.load(pair), all));
+  for (let pair = first; pair < last; pair += 2 * RECORD) difference = v128.or(difference, v128.xor(v128.load(pair), all));
   return !v128.any_true(difference);
 }
 
 export function fillBlock(record: u64): void {
   const all = i64x2.splat(record);
-  for (let pair = first; pair < last; pair += 16) v128.store(pair, all);
+  for (let pair = first; pair < last; pair += 2 * RECORD) v128.store(pair, all);
 }
 
 export function setAllHost(state: u32): void {
-  for (let page = first; page < last; page += 8) setHostState(page, state);
+  for (let page = first; page < last; page += RECORD) setHostState(page, state);
 }
 
 export function setAllHyp(state: u32): void {
-  for (let page = first; page < last; page += 8) setHypState(page, state);
+  for (let page = first; page < last; page += RECORD) setHypState(page, state);
 }

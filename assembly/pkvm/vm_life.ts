@@ -2,7 +2,7 @@
 import { createLasting, destroy as destroyCache } from "../cache";
 import { EINVAL, EMFILE, ENOMEM, ETIMEDOUT } from "../errno";
 import * as operate from "../operate";
-import { LOCKING, Pgt } from "../pgt";
+import { LOCKING } from "../pgt";
 import { freePrivate, privatePages, unitsFor } from "../private";
 import { destroy } from "../visit/free";
 import { rootBytes, startLevelOf } from "../vtcr";

@@ -72,7 +72,7 @@ export class HypVcpu {
   vmPointer: usize;
   /** Thread slot + 1 of the CPU that it is loaded on. */
   loaded: u32;
-  /** The host's MMU code has loaded it, and puts it when it likes (el1.ts). */
+  /** The host's MMU code has loaded it, and puts it when it likes (el1/object.ts). */
   borrowed: bool;
   /** Pages in its memcache. */
   pages: u32;

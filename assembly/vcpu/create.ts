@@ -1,8 +1,8 @@
 /** Making and unmaking vCPUs: an object slot, a page of state, two TLB arrays from the pool. */
 import { EINVAL, EMFILE, ENOMEM } from "../errno";
-import { H_OBJECTS, H_WATCHERS, header, OBJECT_BYTES, objects, shared, thisThread, UNIT_SHIFT } from "../layout";
+import { H_OBJECTS, H_WATCHERS, header, OBJECT_BYTES, objects, shared, thisThread } from "../layout";
 import { numberOf, Pgt, releaseSlot, setWatched, takeSlot, VCPU } from "../pgt";
-import * as pool from "../pool";
+import { freePrivate, privatePages, STATE_PAGE, unitsFor } from "../private";
 import { head } from "../tlbi";
 import { forgetCpu } from "../vmid";
 import { exitBracket } from "./bracket";
@@ -10,9 +10,6 @@ import { configure } from "./configure";
 import { derived, Vcpu } from "./state";
 import { ENTRY_BYTES } from "./tlb";
 
-// The object slot: kind, then the state page. Its generation has the place that every object's has.
-// @ts-ignore: decorator
-@inline const STATE_PAGE: usize = 8;
 // @ts-ignore: decorator
 @inline const MAX_SETS: u32 = 4096;
 // @ts-ignore: decorator
@@ -25,27 +22,19 @@ import { ENTRY_BYTES } from "./tlb";
 // @ts-ignore: decorator
 @inline const ERG_SHIFT: u32 = 6;
 
-/** Pages (a power of two) for an array of entries. */
-function unitsFor(entries: u32): u32 {
-  const bytes = entries * <u32>ENTRY_BYTES;
-  const units = (bytes + 0xfff) >> UNIT_SHIFT;
-  return units <= 1 ? 1 : 1 << (32 - clz<u32>(units - 1));
-}
-
 export function create(sets: u32, ways: u32): i32 {
   if (!sets != !ways || sets > MAX_SETS || ways > MAX_WAYS || sets * ways > MAX_ENTRIES || (sets & (sets - 1) | ways & (ways - 1)) != 0) return -EINVAL;
   const slot = takeSlot(VCPU);
   if (!slot) return -EMFILE;
-  const page = pool.allocate(UNIT_SHIFT, 1);
+  const page = privatePages(1);
   if (!page) {
     releaseSlot(slot);
     return -ENOMEM;
   }
-  pool.setPrivate(page, UNIT_SHIFT, 1);
   const v = changetype<Vcpu>(page);
   const d = derived(v);
   if (sets && !giveTlb(v, sets, ways)) {
-    pool.free(page, UNIT_SHIFT, 1);
+    freePrivate(page, 1);
     releaseSlot(slot);
     return -ENOMEM;
   }
@@ -67,10 +56,9 @@ export function create(sets: u32, ways: u32): i32 {
 function giveTlb(v: Vcpu, sets: u32, ways: u32): bool {
   const d = derived(v);
   // Both arrays in one piece, the combined one first: a look beyond its end finds stage-2 entries, whose tags differ.
-  d.units = unitsFor(2 * sets * ways);
-  d.combined = pool.allocate(UNIT_SHIFT, d.units);
+  d.units = unitsFor(<u64>(2 * sets * ways) * ENTRY_BYTES);
+  d.combined = privatePages(d.units);
   if (!d.combined) return false;
-  pool.setPrivate(d.combined, UNIT_SHIFT, d.units);
   d.stage2 = d.combined + <usize>(sets * ways) * ENTRY_BYTES;
   d.sets = sets;
   d.ways = ways;
@@ -100,11 +88,11 @@ export function destroy(v: Vcpu): void {
   if (d.owner) store<u32>(d.owner, 0);
   forgetCpu(d.number);
   if (d.hasTlb) {
-    pool.free(d.combined, UNIT_SHIFT, d.units);
+    freePrivate(d.combined, d.units);
     if (atomic.sub<u32>(header, 1, H_WATCHERS) == 1 && !shared) setWatched(false);
   }
   store<u32>(slot, 0, STATE_PAGE);
-  pool.free(changetype<usize>(v), UNIT_SHIFT, 1);
+  freePrivate(changetype<usize>(v), 1);
   releaseSlot(slot);
 }
 

@@ -13,7 +13,7 @@ import { EEXIST, EINVAL, EMFILE, ENOMEM } from "../errno";
 import { header, H_OBJECTS, thisThread, UNIT_SHIFT } from "../layout";
 import { CONTEXT, releaseSlot, takeSlot } from "../pgt";
 import * as pool from "../pool";
-import { privatePages, STATE_PAGE, unitsFor } from "../private";
+import { freePrivate, privatePages, STATE_PAGE, unitsFor } from "../private";
 import { CONTEXTS, MAX_CONTEXTS, Vm, vmAt } from "./vm";
 
 /** KVM_ARCH_NR_OBJS_PER_MEMORY_CACHE. */
@@ -124,7 +124,7 @@ export function createContext(vm: Vm, id: u32): i32 {
   const ring = stock && entries ? privatePages(unitsFor(<u64>entries << 4)) : 0;
   if (!stock || (entries && !ring)) {
     if (stock) cache.destroy(stock);
-    if (page) pool.free(page, UNIT_SHIFT, 1);
+    if (page) freePrivate(page, 1);
     releaseSlot(slot);
     return page && !stock ? -EMFILE : -ENOMEM;
   }
@@ -169,9 +169,9 @@ function forgetRuns(vm: Vm, id: u32): void {
 function freeContext(c: Context): void {
   const slot = c.slot;
   cache.destroy(c.cache);
-  if (c.ring) pool.free(c.ring, UNIT_SHIFT, unitsFor(<u64>c.entries << 4));
+  if (c.ring) freePrivate(c.ring, unitsFor(<u64>c.entries << 4));
   if (c.buffer) pool.free(c.buffer, UNIT_SHIFT, c.bufferUnits);
   atomic.store<u32>(slot, 0, STATE_PAGE);
-  pool.free(changetype<usize>(c), UNIT_SHIFT, 1);
+  freePrivate(changetype<usize>(c), 1);
   releaseSlot(slot);
 }

@@ -1,8 +1,7 @@
 // @ts-check
 /** `npm run bench -- --pkvm`: what it costs that a hypervisor owns the tables, beside a plain table in the same run. */
-import { Engine } from "stage2";
-import { selects } from "../options.mjs";
 import { figure, formatTable } from "../rows.mjs";
+import { scenarioRows } from "../scenarios.mjs";
 import { COUNTS, ORDERS, TABLE_PAGES } from "./bed.mjs";
 import { FAULTS } from "./faults.mjs";
 import { MAPPINGS } from "./mappings.mjs";
@@ -12,7 +11,7 @@ import { memoryFacts } from "./memory.mjs";
 /** @typedef {import("./memory.mjs").Fact} Fact */
 /** @typedef {{ rows: readonly PhaseRow[], facts: readonly Fact[] }} Found */
 
-const SCENARIOS = [...MAPPINGS, ...FAULTS];
+const SUITE = { scenarios: [...MAPPINGS, ...FAULTS], memoryFacts, tablePages: TABLE_PAGES };
 /** Of what a plain fault costs: more is over. */
 const GOAL = 2;
 /** The phase in which a table is walked. */
@@ -26,21 +25,8 @@ const WALK = "lookup";
  * @param {(done: number, total: number) => void} progress
  * @returns {Promise<Found>}
  */
-export async function pkvmRows(only, reps, progress) {
-  const selected = SCENARIOS.filter(({ name }) => selects(only, name));
-  const rows = [];
-  for (const [i, { measure }] of selected.entries()) {
-    progress(i, selected.length);
-    const engine = await Engine.create({ maxTablePages: TABLE_PAGES, patience: 20_000 });
-    rows.push(...measure(engine, reps));
-    engine.dispose();
-  }
-  progress(selected.length, selected.length);
-  if (!"memory".startsWith(only)) return { rows, facts: [] };
-  const engine = await Engine.create({ maxTablePages: TABLE_PAGES });
-  const facts = memoryFacts(engine);
-  engine.dispose();
-  return { rows, facts };
+export function pkvmRows(only, reps, progress) {
+  return scenarioRows(SUITE, only, reps, progress);
 }
 
 /** @param {Found} found */

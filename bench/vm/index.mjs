@@ -1,8 +1,7 @@
 // @ts-check
 /** `npm run bench -- --vm`: what a virtual machine monitor asks of the KVM MMU, phase by phase. */
-import { Engine } from "stage2";
-import { selects } from "../options.mjs";
 import { figure, formatTable } from "../rows.mjs";
+import { scenarioRows } from "../scenarios.mjs";
 import { AGINGS } from "./aging.mjs";
 import { CHURNS, memoryFacts } from "./churn.mjs";
 import { MIGRATIONS } from "./migration.mjs";
@@ -16,7 +15,11 @@ const MOST_REPS = 3;
 /** Tables of 16 GiB in pages, of 4 KiB, and what is beside them. */
 const TABLE_PAGES = 16_384;
 
-const SCENARIOS = [...MIGRATIONS, ...AGINGS, ...PAGINGS, ...CHURNS];
+const SUITE = {
+  scenarios: [...MIGRATIONS, ...AGINGS, ...PAGINGS, ...CHURNS],
+  memoryFacts,
+  tablePages: TABLE_PAGES,
+};
 
 /**
  * The scenarios that `only` selects.
@@ -26,22 +29,8 @@ const SCENARIOS = [...MIGRATIONS, ...AGINGS, ...PAGINGS, ...CHURNS];
  * @param {(done: number, total: number) => void} progress
  * @returns {Promise<{ rows: PhaseRow[], facts: Fact[] }>}
  */
-export async function vmRows(only, reps, progress) {
-  const selected = SCENARIOS.filter(({ name }) => selects(only, name));
-  const rows = [];
-  for (const [i, { measure }] of selected.entries()) {
-    progress(i, selected.length);
-    // An engine for each: none finds memory as another one has left it.
-    const engine = await Engine.create({ maxTablePages: TABLE_PAGES, patience: 20_000 });
-    rows.push(...(await measure(engine, Math.min(reps, MOST_REPS))));
-    engine.dispose();
-  }
-  progress(selected.length, selected.length);
-  if (!"memory".startsWith(only)) return { rows, facts: [] };
-  const engine = await Engine.create({ maxTablePages: TABLE_PAGES });
-  const facts = memoryFacts(engine);
-  engine.dispose();
-  return { rows, facts };
+export function vmRows(only, reps, progress) {
+  return scenarioRows(SUITE, only, Math.min(reps, MOST_REPS), progress);
 }
 
 /** @param {{ rows: readonly PhaseRow[], facts: readonly Fact[] }} found */

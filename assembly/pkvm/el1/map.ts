@@ -1,5 +1,5 @@
 /** kvm_pgtable_stage2_map, _relax_perms and _mkyoung by hypercalls, on the vCPU that faults. */
-import { PROT_R, PROT_W, PROT_X } from "../../descriptor";
+import { PROT_RWX } from "../../descriptor";
 import { EAGAIN, EFAULT, EINVAL, ENOMEM, EPERM, ERANGE } from "../../errno";
 import { Pgt } from "../../pgt";
 import { makeYoungGuest, relaxGuest, shareGuest } from "../guest";
@@ -16,8 +16,6 @@ import { lockWrite, unlock } from "./lock";
 import { El1, el1Of, loadedHere, loadFor } from "./object";
 import { unshare } from "./range";
 
-// @ts-ignore: decorator
-@inline const RWX: u64 = PROT_R | PROT_W | PROT_X;
 /** In place of a memcache: the table's own, which is topped up first. */
 // @ts-ignore: decorator
 @inline const OWN: usize = 1;
@@ -27,7 +25,7 @@ function refusedRequest(e: El1, m: Machine, ia: u64, size: u64, pa: u64, prot: u
   if (size != m.pageSize) {
     if (m.has(PAGES) || e.vm.isProtected || size != m.blockPages << m.pageShift || (ia | pa) & (size - 1)) return -EINVAL;
   }
-  if (prot & ~RWX || !isFrameRange(m, pa >> m.pageShift, size >> m.pageShift)) return -EINVAL;
+  if (prot & ~PROT_RWX || !isFrameRange(m, pa >> m.pageShift, size >> m.pageShift)) return -EINVAL;
   if (!isFrameRange(m, ia >> m.pageShift, size >> m.pageShift)) return -ERANGE;
   return changetype<usize>(cache) && cache.machine != e.machinePointer ? -EINVAL : 0;
 }

@@ -30,7 +30,6 @@ function finish(pgt: Pgt, result: i32): i32 {
   return status;
 }
 
-
 export function map(pgt: Pgt, ia: u64, size: u64, pa: u64, prot: u64, flags: u32, source: usize, vcpu: u32): i32 {
   const refused = enter(pgt, flags & SHARED ? faultSide(pgt) : WRITE_SIDE);
   if (refused != 0) return refused;

@@ -8,7 +8,7 @@ import { Pgt } from "../../pgt";
 import { cleanDataCache } from "../../maintenance";
 import { testClearYoungGuest, unshareGuest, writeProtectGuest } from "../guest";
 import { reclaimPage } from "../guest_private";
-import { ERROR_IS_YOUNG, GFN_ROUNDING, Machine, MAPPINGS_LOCK } from "../machine";
+import { ERROR_IS_YOUNG, GFN_ROUNDING, MAPPINGS_LOCK } from "../machine";
 import { gfn, next, order, pfn, seek } from "../mappings/cursor";
 import { eraseHere } from "../mappings/erase";
 import { lockRead, lockWrite, unlock } from "./lock";

@@ -8,8 +8,7 @@
  *
  * Who changes a tree has it for himself; any number of threads may look records up meanwhile nobody does.
  */
-import { UNIT_SHIFT } from "../../layout";
-import * as pool from "../../pool";
+import { freePrivate, privatePages } from "../../private";
 import { childAt, firstOf, lowOf, nextOf, previousOf, search, setHigh, setKey, setLow, setNext } from "./node";
 
 /** All zero: an empty tree. */
@@ -68,9 +67,8 @@ export function moveBorder(tree: Tree, node: usize, level: u32, to: u64): void {
  */
 export function reserve(tree: Tree): bool {
   while (tree.spares <= tree.height) {
-    const page = pool.allocate(UNIT_SHIFT, 1);
+    const page = privatePages(1);
     if (!page) return false;
-    pool.setPrivate(page, UNIT_SHIFT, 1);
     tree.pages++;
     keep(tree, page);
   }
@@ -94,7 +92,7 @@ export function takeNode(tree: Tree): usize {
 /** Takes a node back: into the reserve if that is not full. */
 export function dropNode(tree: Tree, node: usize): void {
   if (tree.spares <= tree.height) return keep(tree, node);
-  pool.free(node, UNIT_SHIFT, 1);
+  freePrivate(node, 1);
   tree.pages--;
 }
 
@@ -115,7 +113,7 @@ export function clear(tree: Tree): void {
 function freeNodes(node: usize): void {
   while (node) {
     const next = nextOf(node);
-    pool.free(node, UNIT_SHIFT, 1);
+    freePrivate(node, 1);
     node = next;
   }
 }

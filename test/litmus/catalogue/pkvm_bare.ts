@@ -1,6 +1,7 @@
 /** VMs that are made by bare hypercalls, and what is left of them when they have ended. */
+import type { Lab } from "../../../src/explorer/litmus.ts";
 import { Prot } from "../../../src/index.ts";
-import { ENTRY_PAGES, HYPERCALL, type PkvmBed, pfn } from "./pkvm_bed.ts";
+import { ENTRY_PAGES, HYPERCALL, PkvmBed, pfn } from "./pkvm_bed.ts";
 import { isHosts, wrongBooks } from "./pkvm_books.ts";
 import { type Agents, forbidden } from "./support.ts";
 import { fine } from "./vm_bed.ts";
@@ -53,4 +54,15 @@ export function leftOver(bed: PkvmBed, handle: number, before: number): string |
 
 export function inUse(agents: Agents): number {
   return Object.values(agents)[0]?.core.pool_used() ?? 0;
+}
+
+/** A bed with one VM as {@link oneVm} makes it, and the pages that were in use before. */
+export function bedWithVm(
+  agents: Agents,
+  lab: Lab,
+  share = true,
+): { bed: PkvmBed; before: number; handle: number } {
+  const before = inUse(agents);
+  const bed = new PkvmBed(agents, lab);
+  return { bed, before, handle: oneVm(bed, PARTS, TABLES, share) };
 }

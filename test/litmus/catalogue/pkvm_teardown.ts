@@ -3,7 +3,7 @@ import { type Litmus, litmus } from "../../../src/explorer/litmus.ts";
 import { Prot } from "../../../src/index.ts";
 import { FAULT_WALK } from "./guests.ts";
 import { type Part, faultOf, flag, raiseFlag } from "./observe.ts";
-import { HOLDER, PARTS, TABLES, inUse, leftOver, oneVm } from "./pkvm_bare.ts";
+import { HOLDER, PARTS, bedWithVm, inUse, leftOver, oneVm } from "./pkvm_bare.ts";
 import { HYPERCALL, PkvmBed, ROOM, pfn } from "./pkvm_bed.ts";
 import { A, type Answers, FAULT, PAGE, RAM, WITH_TLB, agent, calls, forbidden } from "./support.ts";
 import { fine } from "./vm_bed.ts";
@@ -23,9 +23,7 @@ function underLoad(suffix: string, shares: boolean): Litmus {
     mutants: ["teardown-ignores-references"],
     options: { tablePages: ROOM },
     setup(agents, lab) {
-      const before = inUse(agents);
-      const bed = new PkvmBed(agents, lab);
-      return { bed, before, handle: oneVm(bed, PARTS, TABLES, shares) };
+      return bedWithVm(agents, lab, shares);
     },
     run({ bed, before, handle }, agents) {
       const answers: Answers = {};
@@ -70,9 +68,7 @@ const underCall = litmus({
   mutants: ["teardown-ignores-references"],
   options: { tablePages: ROOM },
   setup(agents, lab) {
-    const before = inUse(agents);
-    const bed = new PkvmBed(agents, lab);
-    return { bed, before, handle: oneVm(bed) };
+    return bedWithVm(agents, lab);
   },
   run({ bed, before, handle }, agents) {
     const answers: Answers = {};
@@ -143,9 +139,7 @@ const endedOnce = litmus({
   mutants: ["teardown-without-hyp-locks"],
   options: { tablePages: ROOM },
   setup(agents, lab) {
-    const before = inUse(agents);
-    const bed = new PkvmBed(agents, lab);
-    return { bed, before, handle: oneVm(bed, PARTS, TABLES, false) };
+    return bedWithVm(agents, lab, false);
   },
   run({ bed, before, handle }, agents) {
     const answers: Answers = {};

@@ -2,7 +2,7 @@
 import { type Litmus, litmus } from "../../../src/explorer/litmus.ts";
 import { Prot } from "../../../src/index.ts";
 import type { Part } from "./observe.ts";
-import { PARTS, TABLES, inUse, leftOver, oneVm } from "./pkvm_bare.ts";
+import { PARTS, TABLES, bedWithVm, leftOver, oneVm } from "./pkvm_bare.ts";
 import { HYPERCALL, PkvmBed, ROOM, pfn } from "./pkvm_bed.ts";
 import { isHosts, wrongBooks } from "./pkvm_books.ts";
 import { type Answers, agent, forbidden } from "./support.ts";
@@ -20,9 +20,7 @@ const loadedTwice = litmus({
   mutants: ["load-without-lock"],
   options: { tablePages: ROOM },
   setup(agents, lab) {
-    const before = inUse(agents);
-    const bed = new PkvmBed(agents, lab);
-    return { bed, before, handle: oneVm(bed) };
+    return bedWithVm(agents, lab);
   },
   run({ bed, before, handle }, agents) {
     const answers: Answers = {};

@@ -17,7 +17,5 @@ const SHARED = /** @type {const} */ ([
 
 /** @typedef {(typeof NEW)[number] | (typeof SHARED)[number]} PkvmViolation */
 
-/** Those that others do not have. @type {readonly PkvmViolation[]} */
-export const NEW_PKVM_VIOLATIONS = NEW;
 /** @type {readonly PkvmViolation[]} */
 export const PKVM_VIOLATIONS = [...NEW, ...SHARED];
